@@ -1,0 +1,2 @@
+\echo Use "CREATE EXTENSION spool" to load this file. \quit
+

@@ -1,0 +1,135 @@
+-- The store: streams, their state, and packets.  Written and read in C
+-- (store.c, stream.c), which states the protocol.
+
+CREATE SEQUENCE spool.stream_id_seq;
+CREATE SEQUENCE spool.packet_id_seq;
+CREATE SEQUENCE spool.runner_id_seq;
+
+CREATE TABLE spool.stream (
+    id    pg_catalog.int8 PRIMARY KEY,
+    queue pg_catalog.int4 NOT NULL,
+    name  pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+    UNIQUE (queue, name)
+);
+COMMENT ON TABLE spool.stream IS 'streams; the row is the lock of the stream''s consumer and never changes';
+
+CREATE TABLE spool.numbering (
+    stream   pg_catalog.int8 PRIMARY KEY,
+    by_queue pg_catalog.bool NOT NULL
+);
+COMMENT ON TABLE spool.numbering IS 'who numbers a stream''s packets; the row is the lock of its producers and never changes';
+
+CREATE TABLE spool.state (
+    consumer       pg_catalog.int4 NOT NULL,
+    stream         pg_catalog.int8 NOT NULL,
+    version        pg_catalog.int8 NOT NULL,
+    next           pg_catalog.int8 NOT NULL,
+    high           pg_catalog.int8 NOT NULL,
+    low            pg_catalog.int8 NOT NULL,
+    looked         pg_catalog.timestamptz NOT NULL,
+    ahead          pg_catalog.int4 NOT NULL,
+    attempts       pg_catalog.int4 NOT NULL,
+    attempt_packet pg_catalog.int8 NOT NULL,
+    runner         pg_catalog.int8 NOT NULL,
+    run_packet     pg_catalog.int8 NOT NULL,
+    run_last       pg_catalog.int8 NOT NULL,
+    run_jobs       pg_catalog.int4 NOT NULL,
+    solo           pg_catalog.int4 NOT NULL,
+    since          pg_catalog.timestamptz NOT NULL,
+    failure        pg_catalog.text,
+    paused         pg_catalog.text,
+    PRIMARY KEY (consumer, stream, version)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.5);
+COMMENT ON TABLE spool.state IS 'appended states of streams; the one with the highest version holds';
+COMMENT ON COLUMN spool.state.next IS 'the cursor: nothing below it is handed out';
+COMMENT ON COLUMN spool.state.high IS 'the highest number consumed so far';
+COMMENT ON COLUMN spool.state.low IS 'position below which no packet waits, in queues that remove packets one by one';
+COMMENT ON COLUMN spool.state.looked IS 'when packets were last looked for from the start rather than from low';
+COMMENT ON COLUMN spool.state.ahead IS 'packets in kept that are handed out ahead of the cursor';
+COMMENT ON COLUMN spool.state.attempts IS 'failed attempts of attempt_packet';
+COMMENT ON COLUMN spool.state.runner IS 'who runs jobs of the stream, 0 = nobody; alive while it holds the lock of that number';
+COMMENT ON COLUMN spool.state.run_packet IS 'the first packet that runs';
+COMMENT ON COLUMN spool.state.run_last IS 'position of the last packet that runs';
+COMMENT ON COLUMN spool.state.run_jobs IS 'how many packets run at the most';
+COMMENT ON COLUMN spool.state.solo IS 'jobs still to be run one by one, after a runner died with several';
+COMMENT ON COLUMN spool.state.since IS 'when this row was written';
+COMMENT ON COLUMN spool.state.paused IS 'reason of a pause; NULL = not paused';
+
+CREATE TABLE spool.store (
+    stream    pg_catalog.int8 NOT NULL,
+    position  pg_catalog.int8 NOT NULL,
+    seq       pg_catalog.int8 NOT NULL,
+    packet_id pg_catalog.int8 NOT NULL,
+    arrived   pg_catalog.timestamptz,
+    segment   pg_catalog.int2 NOT NULL,
+    packet    spool.packet NOT NULL
+) PARTITION BY LIST (segment);
+COMMENT ON TABLE spool.store IS 'packets that wait; below their stream''s cursor: packets that are consumed and not yet removed';
+COMMENT ON COLUMN spool.store.position IS 'the number, or the creation time in nanoseconds since 1970 where a queue is ordered by time';
+COMMENT ON COLUMN spool.store.arrived IS 'when the packet was stored; NULL = when it was created';
+
+CREATE TABLE spool.segment_0 PARTITION OF spool.store FOR VALUES IN (0);
+CREATE INDEX store_order ON spool.store (stream, position, seq);
+CREATE INDEX store_packet_id ON spool.store USING brin (packet_id) WITH (autosummarize, pages_per_range = 32);
+COMMENT ON TABLE spool.segment_0 IS 'part of spool.store';
+
+CREATE TABLE spool.kept (
+    packet_id pg_catalog.int8 PRIMARY KEY,
+    stream    pg_catalog.int8 NOT NULL,
+    seq       pg_catalog.int8 NOT NULL,
+    state     pg_catalog.text NOT NULL,
+    reason    pg_catalog.text,
+    sqlstate  pg_catalog.text,
+    message   pg_catalog.text,
+    attempts  pg_catalog.int4 NOT NULL,
+    runner    pg_catalog.int8 NOT NULL,
+    since     pg_catalog.timestamptz NOT NULL,
+    arrived   pg_catalog.timestamptz,
+    packet    spool.packet NOT NULL
+);
+CREATE INDEX kept_stream ON spool.kept (stream, seq);
+CREATE INDEX kept_ahead ON spool.kept (stream, seq, packet_id) WHERE state IN ('ready', 'running');
+CREATE INDEX kept_done ON spool.kept (since) WHERE state = 'done';
+COMMENT ON TABLE spool.kept IS 'packets set aside: done (retained), failed (left), dead, and ready or running ahead of the cursor';
+
+CREATE TABLE spool.attempt (
+    queue       pg_catalog.int4 NOT NULL,
+    stream      pg_catalog.text,
+    seq         pg_catalog.int8,
+    packet_id   pg_catalog.int8,
+    attempt     pg_catalog.int4,
+    started_at  pg_catalog.timestamptz,
+    finished_at pg_catalog.timestamptz,
+    outcome     pg_catalog.text NOT NULL,
+    exit_code   pg_catalog.int4,
+    signal      pg_catalog.int4,
+    sqlstate    pg_catalog.text,
+    message     pg_catalog.text,
+    stdout      pg_catalog.bytea,
+    stderr      pg_catalog.bytea
+);
+CREATE INDEX attempt_packet ON spool.attempt (packet_id);
+COMMENT ON TABLE spool.attempt IS 'attempts to run jobs, as many as the queue''s history keeps';
+
+CREATE VIEW spool.attempts WITH (security_barrier) AS
+SELECT q.name AS queue, a.stream, a.seq, a.packet_id, a.attempt,
+       a.started_at, a.finished_at, a.outcome, a.exit_code, a.signal,
+       a.sqlstate, a.message, a.stdout, a.stderr
+  FROM spool.attempt a
+  JOIN spool.queue q ON q.id = a.queue
+ WHERE spool.has_queue_privilege(q.name, 'read');
+COMMENT ON VIEW spool.attempts IS 'attempts to run jobs of queues that the current user may read';
+
+CREATE TABLE spool.sender (
+    name pg_catalog.text COLLATE pg_catalog."C" PRIMARY KEY,
+    owner pg_catalog.regrole NOT NULL
+);
+COMMENT ON TABLE spool.sender IS 'senders of packets that leave this database; the row is the lock of the counter and never changes';
+
+CREATE TABLE spool.sender_state (
+    sender  pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+    version pg_catalog.int8 NOT NULL,
+    next    pg_catalog.int8 NOT NULL,
+    PRIMARY KEY (sender, version)
+);
+COMMENT ON TABLE spool.sender_state IS 'appended counters of senders; the one with the highest version holds';

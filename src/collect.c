@@ -1,0 +1,478 @@
+/*-------------------------------------------------------------------------
+ * collect.c
+ *	  The order rules: which packets of one stream come next.
+ *
+ * Called with the stream's row locked (unless peeking) and its newest state
+ * read under the lock.  Collecting changes nothing but that, in a queue
+ * without order, it locks packets.
+ *
+ * sequence	 from the cursor upwards, without a gap if senders number the
+ *			 stream.  Identical packets of one number count as one; different
+ *			 ones are a conflict, which ends the stream.
+ * latest	 the highest number not below the cursor.  A NOP above it is
+ *			 consumed alone: it supersedes nothing.
+ * timestamp from the position below which nothing waits (state.low) upwards.
+ *			 A packet that arrived late may lie below: it is found by a look
+ *			 from the start, made when fewer are found than asked for and at
+ *			 least once a second.  Equal times are ordered by number, then by
+ *			 arrival.
+ * none		 the same, but each packet is locked and those of other consumers
+ *			 are skipped.  Choosing is done under a short lock, so that
+ *			 consumers do not fight for the same packets.  Where to start is
+ *			 remembered by the backend and forgotten when a transaction aborts.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/detoast.h"
+#include "access/xact.h"
+#include "storage/lmgr.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "dispatch.h"
+#include "spiutil.h"
+
+/* A scan that returns the packets of one position and number together. */
+typedef struct GroupScan
+{
+	SpoolScan	scan;
+	SpoolRow   *rows;
+	int			nrows;
+	int			space;
+	SpoolRow	ahead;			/* read, but of the next group */
+	bool		has_ahead;
+} GroupScan;
+
+/* Where a queue without order is looked at from; per backend. */
+typedef struct NoneStart
+{
+	int64		stream;
+	int64		low;
+	TimestampTz looked;
+} NoneStart;
+
+static HTAB *none_starts = NULL;
+
+static void group_begin(GroupScan *group, int64 stream, int64 from,
+						ScanDirection direction);
+static bool group_next(GroupScan *group);
+static void copy_packet(SpoolRow *row);
+static int	compare_arrival(const void *a, const void *b);
+static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
+						 const SpoolRow *row);
+static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
+static void collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want);
+static void collect_latest(SpoolDispatch *d, SpoolPick *pick);
+static bool collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from,
+							  int64 want);
+static void collect_timestamp(SpoolDispatch *d, SpoolPick *pick, int64 want);
+static int64 collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from,
+							   int64 below, int64 want, int64 *low);
+static void forget_starts(void);
+static void forget_at_abort(XactEvent event, void *arg);
+static void forget_at_subabort(SubXactEvent event, SubTransactionId mine,
+							   SubTransactionId parent, void *arg);
+static void collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want);
+static void drop_jobs(SpoolDispatch *d, SpoolPick *pick);
+
+/* Copy a row's packet out of the scan. */
+static void
+copy_packet(SpoolRow *row)
+{
+	row->packet = (struct varlena *)
+		DatumGetPointer(datumCopy(PointerGetDatum(row->packet), false, -1));
+}
+
+static void
+group_begin(GroupScan *group, int64 stream, int64 from,
+			ScanDirection direction)
+{
+	memset(group, 0, sizeof(GroupScan));
+	spool_store_scan_begin(&group->scan, stream, from, direction);
+}
+
+static int
+compare_arrival(const void *a, const void *b)
+{
+	int64		x = ((const SpoolRow *) a)->packet_id;
+	int64		y = ((const SpoolRow *) b)->packet_id;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Read the next group into group->rows, in order of arrival. */
+static bool
+group_next(GroupScan *group)
+{
+	SpoolRow	row;
+
+	group->nrows = 0;
+	for (;;)
+	{
+		if (group->has_ahead)
+		{
+			row = group->ahead;
+			group->has_ahead = false;
+		}
+		else
+		{
+			if (!spool_store_scan_next(&group->scan, &row))
+				break;
+			copy_packet(&row);
+		}
+		if (group->nrows > 0 &&
+			(row.position != group->rows[0].position ||
+			 row.seq != group->rows[0].seq))
+		{
+			group->ahead = row;
+			group->has_ahead = true;
+			break;
+		}
+		if (group->nrows == group->space)
+		{
+			group->space = Max(4, 2 * group->space);
+			group->rows = group->rows == NULL ?
+				palloc(group->space * sizeof(SpoolRow)) :
+				repalloc(group->rows, group->space * sizeof(SpoolRow));
+		}
+		group->rows[group->nrows++] = row;
+	}
+	if (group->nrows > 1)
+		qsort(group->rows, group->nrows, sizeof(SpoolRow), compare_arrival);
+	return group->nrows > 0;
+}
+
+/* Add a packet to a pick. */
+static SpoolJob *
+add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
+{
+	SpoolJob   *job = palloc0(sizeof(SpoolJob));
+
+	job->pick = pick;
+	job->row = *row;
+	if (d->mode == DISPATCH_RUN)
+	{
+		job->row.packet = PG_DETOAST_DATUM_COPY(PointerGetDatum(row->packet));
+		d->bytes += VARSIZE(job->row.packet);
+	}
+	spool_packet_header(job->row.packet, &job->header);
+	if (pick->state.attempt_packet == row->packet_id)
+		job->attempts = pick->state.attempts;
+	if (pick->njobs == pick->space)
+	{
+		pick->space = Max(4, 2 * pick->space);
+		pick->jobs = pick->jobs == NULL ?
+			palloc(pick->space * sizeof(SpoolJob *)) :
+			repalloc_huge(pick->jobs, pick->space * sizeof(SpoolJob *));
+	}
+	if (pick->njobs == 0)
+		pick->head = row->packet_id;
+	pick->jobs[pick->njobs++] = job;
+	return job;
+}
+
+/* Take back what was collected. */
+static void
+drop_jobs(SpoolDispatch *d, SpoolPick *pick)
+{
+	for (int i = 0; i < pick->njobs; i++)
+		pfree(pick->jobs[i]);
+	pick->njobs = 0;
+	d->bytes = 0;
+}
+
+/*
+ * Add a packet that comes next, as what it is.  False if it may not be passed
+ * (a Fail packet under retry, a batch that is full), so that collecting ends.
+ */
+bool
+spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
+			int64 *want)
+{
+	SpoolJob   *job;
+
+	if (d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES)
+		return false;
+	job = add_job(d, pick, row);
+	if (d->mode == DISPATCH_RUN)
+	{
+		(*want)--;
+		return true;
+	}
+	if (job->header.kind == PACKET_FAIL)
+	{
+		if (d->queue->on_error == ON_ERROR_RETRY)
+		{
+			pick->njobs--;
+			pfree(job);
+			return false;
+		}
+		spool_job_fail(d, job, REASON_FAILED, NULL, "Fail packet");
+		return true;
+	}
+	job->fate = FATE_DONE;
+	job->handed = job->header.kind == PACKET_COMMAND;
+	if (job->handed)
+		(*want)--;
+	return true;
+}
+
+/* Remember two different packets with one number; false if all are equal. */
+static bool
+note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group)
+{
+	for (int i = 1; i < group->nrows; i++)
+	{
+		if (spool_same_packet(group->rows[0].packet, group->rows[i].packet))
+			continue;
+		if (d->conflict[0] == 0)
+		{
+			d->conflict[0] = group->rows[0].packet_id;
+			d->conflict[1] = group->rows[i].packet_id;
+			d->conflict_seq = group->rows[0].seq;
+			d->conflict_stream = pick->stream.name;
+		}
+		return true;
+	}
+	return false;
+}
+
+/* Collect packets by number, without a gap. */
+static void
+collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
+{
+	GroupScan	group;
+
+	group_begin(&group, pick->stream.id, pick->from, ForwardScanDirection);
+	while (want > 0)
+	{
+		if (!group_next(&group) || group.rows[0].packet_id > d->mark)
+			pick->ended = true;
+		else if (group.rows[0].seq > pick->from &&
+				 spool_numbering(pick->stream.id) == NUMBERED_BY_SENDER)
+			pick->ended = true;
+		else if (note_conflict(d, pick, &group) ||
+				 !spool_collect_one(d, pick, &group.rows[0], &want))
+			pick->ended = true;
+		if (pick->ended)
+			break;
+		pick->from = group.rows[0].seq + 1;
+	}
+	spool_store_scan_end(&group.scan);
+}
+
+/* Collect the newest packet, and NOPs and failures above it. */
+static void
+collect_latest(SpoolDispatch *d, SpoolPick *pick)
+{
+	GroupScan	group;
+	int64		want = 1;
+	bool		more = true;
+
+	group_begin(&group, pick->stream.id, pick->state.next,
+				BackwardScanDirection);
+	while (more && group_next(&group))
+	{
+		if (group.rows[0].packet_id > d->mark)
+			continue;
+		if (note_conflict(d, pick, &group) ||
+			!spool_collect_one(d, pick, &group.rows[0], &want))
+			break;
+		more = pick->jobs[pick->njobs - 1]->header.kind == PACKET_NOP ||
+			(d->mode != DISPATCH_RUN && want > 0);
+	}
+	spool_store_scan_end(&group.scan);
+	pick->ended = true;
+}
+
+/* Collect by time from a position; false if fewer were found than asked. */
+static bool
+collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
+{
+	GroupScan	group;
+	bool		stopped = false;
+
+	group_begin(&group, pick->stream.id, from, ForwardScanDirection);
+	while (want > 0 && !stopped && group_next(&group))
+		for (int i = 0; i < group.nrows && want > 0 && !stopped; i++)
+			if (group.rows[i].packet_id <= d->mark)
+				stopped = !spool_collect_one(d, pick, &group.rows[i], &want);
+	spool_store_scan_end(&group.scan);
+	return want == 0 || stopped;
+}
+
+/* Collect by time, from where nothing waits below if that is fresh enough. */
+static void
+collect_timestamp(SpoolDispatch *d, SpoolPick *pick, int64 want)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	pick->ended = true;
+	if (!TimestampDifferenceExceeds(pick->state.looked, now, 1000))
+	{
+		if (collect_time_from(d, pick, pick->state.low, want))
+			return;
+		drop_jobs(d, pick);
+	}
+	pick->state.looked = now;
+	(void) collect_time_from(d, pick, PG_INT64_MIN, want);
+}
+
+/* Transaction callbacks: what was removed may be back. */
+static void
+forget_at_abort(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		forget_starts();
+}
+
+static void
+forget_at_subabort(SubXactEvent event, SubTransactionId mine,
+				   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_starts();
+}
+
+/* Forget where queues without order are looked at from. */
+static void
+forget_starts(void)
+{
+	HASH_SEQ_STATUS seq;
+	NoneStart  *start;
+
+	if (none_starts == NULL)
+		return;
+	hash_seq_init(&seq, none_starts);
+	while ((start = hash_seq_search(&seq)) != NULL)
+		start->looked = 0;
+}
+
+/*
+ * Lock and collect packets nobody else consumes, from a position to below
+ * another.  *low gets a position below which only removed packets were seen.
+ * Returns how many jobs are still wanted.
+ */
+static int64
+collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
+				  int64 want, int64 *low)
+{
+	SpoolScan	scan;
+	SpoolRow	row;
+	bool		skipped = false;
+
+	spool_store_scan_begin(&scan, pick->stream.id, from,
+						   ForwardScanDirection);
+	while (want > 0 && spool_store_scan_next(&scan, &row) &&
+		   row.position < below)
+	{
+		if (!skipped)
+			*low = row.position;
+		if (row.packet_id > d->mark ||
+			(d->mode != DISPATCH_PEEK && !spool_store_lock(&scan, &row)))
+		{
+			skipped = true;
+			continue;
+		}
+		copy_packet(&row);
+		if (!spool_collect_one(d, pick, &row, &want))
+			skipped = true;
+	}
+	spool_store_scan_end(&scan);
+	return want;
+}
+
+/* Collect packets of a queue without order. */
+static void
+collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Oid			class = spool_relation_oid("queue");
+	int64		below = PG_INT64_MAX;
+	NoneStart  *start;
+	bool		found;
+
+	if (none_starts == NULL)
+	{
+		HASHCTL		info;
+
+		memset(&info, 0, sizeof(info));
+		info.keysize = sizeof(int64);
+		info.entrysize = sizeof(NoneStart);
+		none_starts = hash_create("spool queues without order", 16, &info,
+								  HASH_ELEM | HASH_BLOBS);
+		RegisterXactCallback(forget_at_abort, NULL);
+		RegisterSubXactCallback(forget_at_subabort, NULL);
+	}
+	start = hash_search(none_starts, &pick->stream.id, HASH_ENTER, &found);
+	if (!found)
+		start->looked = 0;
+
+	pick->ended = true;
+	if (d->mode != DISPATCH_PEEK)
+		LockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
+	if (!TimestampDifferenceExceeds(start->looked, now, 1000))
+	{
+		below = start->low;
+		want = collect_none_from(d, pick, below, PG_INT64_MAX, want,
+								 &start->low);
+	}
+	if (want > 0)
+	{
+		start->looked = now;
+		(void) collect_none_from(d, pick, PG_INT64_MIN, below, want,
+								 &start->low);
+	}
+	if (d->mode != DISPATCH_PEEK)
+		UnlockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
+}
+
+/* Collect packets that are to be handed out ahead of the cursor. */
+void
+spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
+{
+	int			limit = (int) Min(want, 1000);
+	SpoolRow   *rows = palloc(limit * sizeof(SpoolRow));
+	int32	   *attempts = palloc(limit * sizeof(int32));
+	int			found;
+
+	if (d->mode == DISPATCH_RUN)
+		limit = 1;
+	found = spool_kept_ahead(pick->stream.id, limit, d->until, rows, attempts,
+							 d->mode != DISPATCH_PEEK);
+	for (int i = 0; i < found; i++)
+	{
+		int64		left = want;
+		SpoolJob   *job;
+
+		if (!spool_collect_one(d, pick, &rows[i], &left))
+			break;
+		want = left;
+		job = pick->jobs[pick->njobs - 1];
+		job->ahead = true;
+		job->attempts = attempts[i];
+	}
+}
+
+/* Collect up to want packets more of a pick, by the order of the dispatch. */
+void
+spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want)
+{
+	switch (d->order)
+	{
+		case ORDER_SEQUENCE:
+			collect_sequence(d, pick, want);
+			break;
+		case ORDER_LATEST:
+			collect_latest(d, pick);
+			break;
+		case ORDER_TIMESTAMP:
+			collect_timestamp(d, pick, want);
+			break;
+		case ORDER_NONE:
+			collect_none(d, pick, want);
+			break;
+	}
+}

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ * compat.h
+ *	  Differences between the supported versions of PostgreSQL: 15, 17, 18.
+ *	  The only file that looks at PG_VERSION_NUM.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_COMPAT_H
+#define SPOOL_COMPAT_H
+
+#include "access/genam.h"
+#include "executor/executor.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#include "varatt.h"
+#endif
+
+/* 16 lets the caller of an input function get its error as a value */
+#if PG_VERSION_NUM < 160000
+#define errsave(context, ...) ereport(ERROR, __VA_ARGS__)
+#define ereturn(context, dummy, ...) ereport(ERROR, __VA_ARGS__)
+#endif
+
+/* 16 added onlySummarizing */
+#if PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(result, slot, estate) \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL, false)
+#else
+#define compat_insert_index_tuples(result, slot, estate) \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL)
+#endif
+
+/* 18 added instrumentation */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 17 moved the local transaction id */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_lxid	(MyProc->vxid.lxid)
+#else
+#define compat_my_lxid	(MyProc->lxid)
+#endif
+
+/* 16 asks whether the member may SET ROLE */
+#if PG_VERSION_NUM >= 160000
+#define compat_check_can_set_role(member, role) \
+	check_can_set_role(member, role)
+#else
+#define compat_check_can_set_role(member, role) \
+	check_is_member_of_role(member, role)
+#endif
+
+/* 17: a wait set belongs to a resource owner, or to nobody but us */
+#if PG_VERSION_NUM >= 170000
+#define compat_create_wait_set(nevents) \
+	CreateWaitEventSet(NULL, nevents)
+#else
+#define compat_create_wait_set(nevents) \
+	CreateWaitEventSet(TopMemoryContext, nevents)
+#endif
+
+/* 17: extensions can name what they wait for */
+#if PG_VERSION_NUM >= 170000
+#define compat_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define compat_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+#endif							/* SPOOL_COMPAT_H */

@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ * consume.c
+ *	  What becomes of packets that are consumed.
+ *
+ * Called in the transaction that consumes, with the streams' rows locked.  A
+ * job's fate says whether it was done, is dead, left or deleted.  In an order
+ * of numbers consuming moves the cursor of the pick's state and leaves the
+ * packet where it is; elsewhere the packet is removed.  What is retained,
+ * left or dead is copied to kept first.  spool_pick_finish appends the state,
+ * once per stream and transaction.
+ */
+#include "spool.h"
+
+#include "dispatch.h"
+
+static void flush_done(SpoolPick *pick);
+static void consume_kept(SpoolDispatch *d, SpoolJob *job);
+static void consume_removing(SpoolDispatch *d, SpoolJob *job);
+static void consume_by_number(SpoolDispatch *d, SpoolJob *job);
+static void keep(SpoolDispatch *d, SpoolJob *job);
+
+/* Whether one more failure of a job is its last. */
+bool
+spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job)
+{
+	return queue->max_attempts > 0 &&
+		job->attempts + 1 >= queue->max_attempts;
+}
+
+/*
+ * Give a job that failed for the last time the fate that the queue's policy
+ * sets.  Under retry it stays where it is; in a queue without order, where
+ * it would block nothing, it is left.
+ */
+void
+spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
+			   const char *sqlstate, const char *message)
+{
+	switch (d->queue->on_error)
+	{
+		case ON_ERROR_RETRY:
+			job->fate = d->order == ORDER_NONE ? FATE_LEFT : FATE_NONE;
+			break;
+		case ON_ERROR_DEAD:
+			job->fate = FATE_DEAD;
+			break;
+		case ON_ERROR_LEAVE:
+			job->fate = FATE_LEFT;
+			break;
+		case ON_ERROR_DELETE:
+			job->fate = FATE_DELETED;
+			break;
+	}
+	job->kept.state = job->fate == FATE_DEAD ? KEPT_DEAD : KEPT_FAILED;
+	job->kept.reason = reason;
+	job->kept.sqlstate = sqlstate;
+	job->kept.message = message;
+	job->kept.attempts = job->attempts + 1;
+	job->kept.runner = 0;
+}
+
+/* Copy the packets consumed so far that are to be retained. */
+static void
+flush_done(SpoolPick *pick)
+{
+	if (pick->done_below > pick->done_from)
+		spool_kept_add_range(pick->stream.id, pick->done_from,
+							 pick->done_below, KEPT_DONE, NULL);
+	pick->done_from = pick->done_below = 0;
+}
+
+/* Copy a packet to kept if its fate asks for it. */
+static void
+keep(SpoolDispatch *d, SpoolJob *job)
+{
+	if (job->fate == FATE_DONE && d->queue->retains)
+	{
+		SpoolKept	done = {.state = KEPT_DONE};
+
+		spool_kept_add(&job->row, &done);
+	}
+	else if (job->fate == FATE_DEAD || job->fate == FATE_LEFT)
+		spool_kept_add(&job->row, &job->kept);
+}
+
+/*
+ * Consume a packet that was handed out ahead of the cursor.  One that was
+ * taken stays readable until the taking transaction ends, so maintain removes
+ * it.
+ */
+static void
+consume_kept(SpoolDispatch *d, SpoolJob *job)
+{
+	SpoolKept	done = {.state = KEPT_DONE};
+
+	if (d->order != ORDER_NONE)
+		job->pick->state.ahead--;
+	if (job->fate == FATE_DELETED)
+		spool_kept_remove(job->row.packet_id);
+	else if (job->fate == FATE_DONE && !d->queue->retains &&
+			 d->mode == DISPATCH_RUN)
+		spool_kept_remove(job->row.packet_id);
+	else
+		spool_kept_set(job->row.packet_id,
+					   job->fate == FATE_DONE ? &done : &job->kept);
+}
+
+/* Consume a packet of an order that removes packets one by one. */
+static void
+consume_removing(SpoolDispatch *d, SpoolJob *job)
+{
+	SpoolState *state = &job->pick->state;
+
+	keep(d, job);
+	spool_store_remove(&job->row);
+	if (spool_by_number(d->queue->order))
+		state->high = Max(state->high, job->row.seq);
+	else
+		state->low = job->row.position;
+}
+
+/* Consume a packet in an order of numbers. */
+static void
+consume_by_number(SpoolDispatch *d, SpoolJob *job)
+{
+	SpoolPick  *pick = job->pick;
+	SpoolState *state = &pick->state;
+	int64		seq = job->row.seq;
+
+	state->high = Max(state->high, seq);
+	if (d->order == ORDER_LATEST &&
+		(job->fate != FATE_DONE || job->header.kind == PACKET_NOP))
+	{
+		/* it supersedes nothing, so those below come next */
+		keep(d, job);
+		spool_store_remove(&job->row);
+		return;
+	}
+	if (pick->cursor_set)
+	{
+		/* the later set holds; what ran does not run again */
+		keep(d, job);
+		if (seq >= state->next)
+			spool_store_remove(&job->row);
+		return;
+	}
+	if (job->fate == FATE_DONE && d->queue->retains)
+	{
+		if (pick->done_below != seq || d->order == ORDER_LATEST)
+			flush_done(pick);
+		if (pick->done_below == 0)
+			pick->done_from = seq;
+		pick->done_below = seq + 1;
+	}
+	else if (job->fate != FATE_DONE)
+		keep(d, job);
+	state->next = seq + 1;
+}
+
+/* Consume a job whose fate is set. */
+void
+spool_consume(SpoolDispatch *d, SpoolJob *job)
+{
+	SpoolPick  *pick = job->pick;
+	SpoolState *state = &pick->state;
+
+	if (job->fate == FATE_NONE)
+		return;
+	if (job->ahead)
+		consume_kept(d, job);
+	else if (d->override || !spool_by_number(d->order))
+		consume_removing(d, job);
+	else
+		consume_by_number(d, job);
+	if (state->attempt_packet == job->row.packet_id)
+	{
+		state->attempt_packet = 0;
+		state->attempts = 0;
+		state->failure = NULL;
+	}
+	if (state->solo > 0)
+		state->solo--;
+	pick->changed |= d->order != ORDER_NONE || d->override;
+}
+
+/* Write what consuming changed. */
+void
+spool_pick_finish(SpoolDispatch *d, SpoolPick *pick)
+{
+	flush_done(pick);
+	if (pick->changed && d->mode != DISPATCH_PEEK)
+		spool_state_append(&pick->state);
+	pick->changed = false;
+}

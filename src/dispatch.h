@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ * dispatch.h
+ *	  Which packets come next, and consuming them.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_DISPATCH_H
+#define SPOOL_DISPATCH_H
+
+#include "kept.h"
+#include "packet_type.h"
+#include "queue.h"
+#include "store.h"
+#include "stream.h"
+#include "utils/hsearch.h"
+
+typedef enum DispatchMode
+{
+	DISPATCH_PEEK,				/* look, lock and change nothing */
+	DISPATCH_TAKE,				/* consume in the caller's transaction */
+	DISPATCH_RUN				/* run here, settle later */
+} DispatchMode;
+
+/* What becomes of a packet that is consumed. */
+typedef enum SpoolFate
+{
+	FATE_NONE,					/* it stays */
+	FATE_DONE,
+	FATE_DEAD,
+	FATE_LEFT,
+	FATE_DELETED
+} SpoolFate;
+
+/* A stream that this transaction consumes, its row locked. */
+typedef struct SpoolPick
+{
+	SpoolStream stream;
+	SpoolState	state;			/* the newest; changed, then appended */
+	bool		changed;		/* state must be appended */
+	bool		cursor_set;		/* set_next_seq came while the jobs ran */
+	bool		ended;			/* nothing more can be collected */
+	int64		from;			/* collect from this position on */
+	int64		head;			/* id of the first packet collected */
+	struct SpoolJob **jobs;
+	int			njobs;
+	int			space;
+	int64		done_from;		/* positions consumed and to be retained, */
+	int64		done_below;		/* not yet copied to kept */
+} SpoolPick;
+
+/* A packet that was picked. */
+typedef struct SpoolJob
+{
+	SpoolPick  *pick;
+	SpoolRow	row;			/* its packet is a copy, detoasted to run */
+	PacketHeader header;
+	int32		attempts;		/* failed attempts before this one */
+	bool		ahead;			/* lies in kept */
+	bool		handed;			/* a command, which counts for take */
+	SpoolFate	fate;
+	SpoolKept	kept;			/* what FATE_DEAD and FATE_LEFT record */
+} SpoolJob;
+
+/* One look for work in a queue, and what it found. */
+typedef struct SpoolDispatch
+{
+	SpoolQueue *queue;
+	SpoolOrder	order;			/* the queue's or the call's */
+	bool		override;		/* order is not the queue's */
+	DispatchMode mode;
+	int64		limit;			/* jobs at the most */
+	int64		mark;			/* packets with a higher id are not for us */
+	TimestampTz until;			/* nor kept packets changed later */
+	HTAB	   *except;			/* ids of streams not to be tried, or NULL */
+
+	List	   *picks;
+	SpoolJob  **jobs;			/* all, in the order to hand them out */
+	int			njobs;
+	int64		bytes;			/* of packets collected, in DISPATCH_RUN */
+	int64		conflict[2];	/* two different packets at a head, or 0 */
+	int64		conflict_seq;
+	char	   *conflict_stream;
+} SpoolDispatch;
+
+/* Bytes of packets that one batch holds in memory at the most, beyond one. */
+#define SPOOL_BATCH_BYTES (16 * 1024 * 1024)
+
+/* collect.c */
+extern void spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want);
+extern void spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
+extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
+							  const SpoolRow *row, int64 *want);
+
+/* dispatch.c */
+extern void spool_dispatch(SpoolDispatch *d, const char *stream);
+extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
+extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
+
+/* consume.c */
+extern void spool_consume(SpoolDispatch *d, SpoolJob *job);
+extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
+extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
+						   const char *sqlstate, const char *message);
+extern bool spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job);
+
+/* take.c */
+extern Datum spool_job_datum(SpoolQueue *queue, SpoolJob *job,
+							 TupleDesc tupdesc);
+
+#endif							/* SPOOL_DISPATCH_H */

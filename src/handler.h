@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ * handler.h
+ *	  Run one job as an SQL statement.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_HANDLER_H
+#define SPOOL_HANDLER_H
+
+#include "executor/spi.h"
+
+#include "attempt.h"
+#include "queue.h"
+
+/* A queue's handler, made ready for some jobs of one transaction. */
+typedef struct SpoolHandler
+{
+	const char *statement;
+	const char *path;
+	int64		timeout_ms;
+	Oid			userid;			/* what to go back to */
+	int			sec_context;
+	int			guc_level;
+} SpoolHandler;
+
+extern void spool_handler_check(const char *statement);
+extern void spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue);
+extern void spool_handler_run(SpoolHandler *handler, Datum job,
+							  SpoolAttempt *attempt);
+extern void spool_handler_end(SpoolHandler *handler);
+
+#endif							/* SPOOL_HANDLER_H */

@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ * history.c
+ *	  Attempts to run jobs, as the queue's history keeps them.
+ *
+ * An attempt is written in the transaction that settles it; one whose runner
+ * died, in the transaction that finds that out.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "history.h"
+#include "spiutil.h"
+
+const char *
+spool_outcome_name(SpoolOutcome outcome)
+{
+	static const char *const names[] = {"ok", "error", "exit", "signal",
+	"timeout", "start_failed", "crashed"};
+
+	return names[outcome];
+}
+
+/* Write an attempt if the queue's history keeps such. */
+void
+spool_history_add(SpoolQueue *queue, const char *stream, int64 seq,
+				  int64 packet_id, int32 number, const SpoolAttempt *attempt)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.attempt VALUES"
+		" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		SPI_OK_INSERT,
+		INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID,
+		BYTEAOID, BYTEAOID);
+	Datum		values[14];
+	char		nulls[14];
+
+	if (queue->history == HISTORY_NONE ||
+		(queue->history == HISTORY_FAILURES &&
+		 attempt->outcome == OUTCOME_OK))
+		return;
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int32GetDatum(queue->id);
+	values[1] = CStringGetTextDatum(stream);
+	values[2] = Int64GetDatum(seq);
+	values[3] = Int64GetDatum(packet_id);
+	values[4] = Int32GetDatum(number);
+	values[5] = TimestampTzGetDatum(attempt->started_at);
+	values[6] = TimestampTzGetDatum(attempt->finished_at);
+	values[7] = CStringGetTextDatum(spool_outcome_name(attempt->outcome));
+	values[8] = Int32GetDatum(attempt->exit_code);
+	nulls[8] = attempt->outcome == OUTCOME_EXIT ? ' ' : 'n';
+	values[9] = Int32GetDatum(attempt->signal);
+	nulls[9] = attempt->outcome == OUTCOME_SIGNAL ? ' ' : 'n';
+	nulls[10] = attempt->sqlstate ? ' ' : 'n';
+	if (attempt->sqlstate)
+		values[10] = CStringGetTextDatum(unpack_sql_state(attempt->sqlstate));
+	nulls[11] = attempt->message ? ' ' : 'n';
+	if (attempt->message)
+		values[11] = CStringGetTextDatum(attempt->message);
+	values[12] = PointerGetDatum(attempt->output);
+	nulls[12] = attempt->output ? ' ' : 'n';
+	values[13] = PointerGetDatum(attempt->errors);
+	nulls[13] = attempt->errors ? ' ' : 'n';
+	(void) spool_exec_alone(&plan, values, nulls);
+}
+
+/* Write that the runner of a packet died. */
+void
+spool_history_crashed(SpoolQueue *queue, const char *stream, int64 packet_id,
+					  int32 number, TimestampTz started_at)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.attempt (queue, stream, seq, packet_id, attempt,"
+		" started_at, finished_at, outcome, message)"
+		" SELECT $1, $2, (SELECT seq FROM spool.segment_0 WHERE packet_id = $3"
+		"  UNION ALL SELECT seq FROM spool.kept WHERE packet_id = $3 LIMIT 1),"
+		" $3, $4, $5, clock_timestamp(), 'crashed', 'the runner died'",
+		SPI_OK_INSERT,
+		INT4OID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID);
+	Datum		values[5];
+
+	if (queue->history == HISTORY_NONE)
+		return;
+	values[0] = Int32GetDatum(queue->id);
+	values[1] = CStringGetTextDatum(stream);
+	values[2] = Int64GetDatum(packet_id);
+	values[3] = Int32GetDatum(number);
+	values[4] = TimestampTzGetDatum(started_at);
+	(void) spool_exec_alone(&plan, values, NULL);
+}

@@ -1,0 +1,323 @@
+/*-------------------------------------------------------------------------
+ * kept.c
+ *	  Packets set aside: done, left, dead, or ahead of their stream's cursor.
+ *
+ * spool.kept is an ordinary table, off the hot path.  A packet is copied to it
+ * in the transaction that consumes it or moves the cursor past it; from then
+ * on the copy in the store means nothing.  All but spool_kept_purge are called
+ * under the lock of the packet's stream, or (for a queue without order) by
+ * the one who locked the packet; adding a late packet needs no lock.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+
+#include "kept.h"
+#include "spiutil.h"
+
+/* The statement of spool_kept_add and its order of parameters. */
+#define KEPT_PARAMETERS 10
+
+static Datum text_datum(const char *string, char *null);
+static void row_from_result(SpoolRow *row, uint64 n, MemoryContext context);
+
+static Datum
+text_datum(const char *string, char *null)
+{
+	*null = string ? ' ' : 'n';
+	return string ? CStringGetTextDatum(string) : (Datum) 0;
+}
+
+/* Whether two stored packets are the same bytes. */
+bool
+spool_same_packet(struct varlena *a, struct varlena *b)
+{
+	struct varlena *x;
+	struct varlena *y;
+
+	if (toast_raw_datum_size(PointerGetDatum(a)) !=
+		toast_raw_datum_size(PointerGetDatum(b)))
+		return false;
+	x = (struct varlena *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(a));
+	y = (struct varlena *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(b));
+	return memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
+}
+
+/* Set a packet aside. */
+void
+spool_kept_add(const SpoolRow *row, const SpoolKept *kept)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
+		" sqlstate, message, attempts, runner, since, arrived, packet)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(),"
+		" $10, $11)",
+		SPI_OK_INSERT,
+		INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, InvalidOid);
+	Datum		values[KEPT_PARAMETERS + 1];
+	char		nulls[KEPT_PARAMETERS + 1];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(row->packet_id);
+	values[1] = Int64GetDatum(row->stream);
+	values[2] = Int64GetDatum(row->seq);
+	values[3] = text_datum(kept->state, &nulls[3]);
+	values[4] = text_datum(kept->reason, &nulls[4]);
+	values[5] = text_datum(kept->sqlstate, &nulls[5]);
+	values[6] = text_datum(kept->message, &nulls[6]);
+	values[7] = Int32GetDatum(kept->attempts);
+	values[8] = Int64GetDatum(kept->runner);
+	values[9] = TimestampTzGetDatum(row->arrived);
+	nulls[9] = row->has_arrived ? ' ' : 'n';
+	values[10] = PointerGetDatum(row->packet);
+	(void) spool_exec_alone(&plan, values, nulls);
+}
+
+/* Set a stream's packets aside, from a position to below another. */
+void
+spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
+					 const char *reason)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
+		" attempts, runner, since, arrived, packet)"
+		" SELECT packet_id, stream, seq, $4, $5, 0, 0, clock_timestamp(),"
+		" arrived, packet FROM spool.segment_0"
+		" WHERE stream = $1 AND position >= $2 AND position < $3",
+		SPI_OK_INSERT,
+		INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID);
+	Datum		values[5];
+	char		nulls[5] = "     ";
+
+	values[0] = Int64GetDatum(stream);
+	values[1] = Int64GetDatum(from);
+	values[2] = Int64GetDatum(below);
+	values[3] = CStringGetTextDatum(state);
+	values[4] = text_datum(reason, &nulls[4]);
+	(void) spool_exec_alone(&plan, values, nulls);
+}
+
+/* The id of a kept packet of this number with the same bytes, or 0. */
+int64
+spool_kept_same(int64 stream, int64 seq, struct varlena *packet)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT packet_id, packet FROM spool.kept"
+		" WHERE stream = $1 AND seq = $2",
+		SPI_OK_SELECT,
+		INT8OID, INT8OID);
+	SpoolSpi	spi;
+	Datum		values[2];
+	int64		found = 0;
+	uint64		rows;
+
+	values[0] = Int64GetDatum(stream);
+	values[1] = Int64GetDatum(seq);
+	spool_spi_begin(&spi);
+	rows = spool_exec(&plan, values, NULL);
+	for (uint64 i = 0; i < rows && found == 0; i++)
+		if (spool_same_packet((struct varlena *)
+							  DatumGetPointer(spool_field(i, 2, NULL)),
+							  packet))
+			found = DatumGetInt64(spool_field(i, 1, NULL));
+	spool_spi_end(&spi);
+	return found;
+}
+
+/* A row of a result with packet_id, stream, seq, arrived, packet. */
+static void
+row_from_result(SpoolRow *row, uint64 n, MemoryContext context)
+{
+	bool		null;
+
+	memset(row, 0, sizeof(SpoolRow));
+	row->packet_id = DatumGetInt64(spool_field(n, 1, NULL));
+	row->stream = DatumGetInt64(spool_field(n, 2, NULL));
+	row->seq = DatumGetInt64(spool_field(n, 3, NULL));
+	row->arrived = DatumGetTimestampTz(spool_field(n, 4, &null));
+	row->has_arrived = !null;
+	row->packet = (struct varlena *)
+		DatumGetPointer(spool_field_copy(n, 5, BYTEAOID, &null, context));
+}
+
+/*
+ * The packets that are to be handed out ahead of a stream's cursor, in order
+ * of their numbers, at most limit, unless they changed after until; attempts
+ * gets their failed attempts.  lock: lock them, and skip those that another
+ * transaction holds.
+ */
+int
+spool_kept_ahead(int64 stream, int limit, TimestampTz until, SpoolRow *rows,
+				 int32 *attempts, bool lock)
+{
+#define AHEAD_QUERY \
+	"SELECT packet_id, stream, seq, arrived, packet, attempts" \
+	" FROM spool.kept WHERE stream = $1 AND state = 'ready'" \
+	" AND state IN ('ready', 'running') AND since <= $3" \
+	" ORDER BY seq, packet_id LIMIT $2"
+	static SpoolPlan look = SPOOL_PLAN(
+		AHEAD_QUERY,
+		SPI_OK_SELECT,
+		INT8OID, INT4OID, TIMESTAMPTZOID);
+	static SpoolPlan take = SPOOL_PLAN(
+		AHEAD_QUERY " FOR UPDATE SKIP LOCKED",
+		SPI_OK_SELECT,
+		INT8OID, INT4OID, TIMESTAMPTZOID);
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	Datum		values[3];
+	uint64		found;
+
+	values[0] = Int64GetDatum(stream);
+	values[1] = Int32GetDatum(limit);
+	values[2] = TimestampTzGetDatum(until);
+	spool_spi_begin(&spi);
+	found = spool_exec(lock ? &take : &look, values, NULL);
+	for (uint64 i = 0; i < found; i++)
+	{
+		row_from_result(&rows[i], i, context);
+		attempts[i] = DatumGetInt32(spool_field(i, 6, NULL));
+	}
+	spool_spi_end(&spi);
+	return (int) found;
+}
+
+/* Change what a kept packet is. */
+void
+spool_kept_set(int64 packet_id, const SpoolKept *kept)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"UPDATE spool.kept SET state = $2, reason = $3, sqlstate = $4,"
+		" message = $5, attempts = $6, runner = $7,"
+		" since = clock_timestamp() WHERE packet_id = $1",
+		SPI_OK_UPDATE,
+		INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID);
+	Datum		values[7];
+	char		nulls[7] = "       ";
+
+	values[0] = Int64GetDatum(packet_id);
+	values[1] = text_datum(kept->state, &nulls[1]);
+	values[2] = text_datum(kept->reason, &nulls[2]);
+	values[3] = text_datum(kept->sqlstate, &nulls[3]);
+	values[4] = text_datum(kept->message, &nulls[4]);
+	values[5] = Int32GetDatum(kept->attempts);
+	values[6] = Int64GetDatum(kept->runner);
+	(void) spool_exec_alone(&plan, values, nulls);
+}
+
+/* Forget a kept packet. */
+void
+spool_kept_remove(int64 packet_id)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"DELETE FROM spool.kept WHERE packet_id = $1",
+		SPI_OK_DELETE,
+		INT8OID);
+	Datum		values[1];
+
+	values[0] = Int64GetDatum(packet_id);
+	(void) spool_exec_alone(&plan, values, NULL);
+}
+
+/* A kept packet by its id. */
+bool
+spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT packet_id, stream, seq, arrived, packet, state"
+		" FROM spool.kept WHERE packet_id = $1",
+		SPI_OK_SELECT,
+		INT8OID);
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	Datum		values[1];
+	bool		found;
+
+	values[0] = Int64GetDatum(packet_id);
+	spool_spi_begin(&spi);
+	found = spool_exec(&plan, values, NULL) == 1;
+	if (found)
+	{
+		row_from_result(row, 0, context);
+		*state = MemoryContextStrdup(context,
+									 TextDatumGetCString(spool_field(0, 6, NULL)));
+	}
+	spool_spi_end(&spi);
+	return found;
+}
+
+/*
+ * Put retained packets of a stream back into the store, from a number to
+ * below another, so that they are handed out again.  Late and discarded ones
+ * stay where they are.  Returns how many.
+ */
+int
+spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"WITH back AS (DELETE FROM spool.kept k USING spool.queue q"
+		"  WHERE q.id = $4 AND k.stream = $1 AND k.seq >= $2 AND k.seq < $3"
+		"   AND (k.state IN ('dead', 'failed') AND k.reason NOT IN ('late', 'discarded')"
+		"    OR k.state = 'done' AND k.since + q.retention > clock_timestamp())"
+		"  RETURNING k.*)"
+		" INSERT INTO spool.segment_0"
+		" (stream, position, seq, packet_id, arrived, segment, packet)"
+		" SELECT stream, seq, seq, packet_id, arrived, 0, packet FROM back",
+		SPI_OK_INSERT,
+		INT8OID, INT8OID, INT8OID, INT4OID);
+	Datum		values[4];
+
+	values[0] = Int64GetDatum(stream);
+	values[1] = Int64GetDatum(from);
+	values[2] = Int64GetDatum(below);
+	values[3] = Int32GetDatum(queue);
+	return (int) spool_exec_alone(&plan, values, NULL);
+}
+
+/* Forget retained packets whose time is over. */
+uint64
+spool_kept_purge(void)
+{
+	static SpoolPlan plan = SPOOL_PLAN0(
+		"DELETE FROM spool.kept k USING spool.stream s, spool.queue q"
+		" WHERE s.id = k.stream AND q.id = s.queue AND k.state = 'done'"
+		"  AND k.since < clock_timestamp() - q.retention",
+		SPI_OK_DELETE);
+
+	return spool_exec_alone(&plan, NULL, NULL);
+}
+
+/*
+ * Packets of a queue without order that somebody dispatched, and by whom.
+ */
+int
+spool_kept_orphans(int64 stream, int64 **packets, int64 **runners)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT packet_id, runner FROM spool.kept"
+		" WHERE stream = $1 AND state = 'running'"
+		" AND state IN ('ready', 'running') ORDER BY packet_id",
+		SPI_OK_SELECT,
+		INT8OID);
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	Datum		values[1];
+	uint64		found;
+
+	values[0] = Int64GetDatum(stream);
+	spool_spi_begin(&spi);
+	found = spool_exec(&plan, values, NULL);
+	*packets = MemoryContextAlloc(context, (found + 1) * sizeof(int64));
+	*runners = MemoryContextAlloc(context, (found + 1) * sizeof(int64));
+	for (uint64 i = 0; i < found; i++)
+	{
+		(*packets)[i] = DatumGetInt64(spool_field(i, 1, NULL));
+		(*runners)[i] = DatumGetInt64(spool_field(i, 2, NULL));
+	}
+	spool_spi_end(&spi);
+	return (int) found;
+}

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ * kept.h
+ *	  Packets set aside: done, left, dead, or ahead of their stream's cursor.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_KEPT_H
+#define SPOOL_KEPT_H
+
+#include "store.h"
+
+/* States of a kept packet, as spool.kept has them. */
+#define KEPT_DONE		"done"	/* consumed, retained */
+#define KEPT_FAILED		"failed"	/* left after its last attempt */
+#define KEPT_DEAD		"dead"	/* dead letter */
+#define KEPT_READY		"ready" /* to be handed out ahead of the cursor */
+#define KEPT_RUNNING	"running"	/* dispatched, of a queue without order */
+
+/* Reasons of those that are not done. */
+#define REASON_FAILED	"failed"
+#define REASON_LATE		"late"
+#define REASON_PASSED	"passed over"
+#define REASON_DISCARDED "discarded"
+
+typedef struct SpoolKept
+{
+	const char *state;
+	const char *reason;
+	const char *sqlstate;
+	const char *message;
+	int32		attempts;
+	int64		runner;
+} SpoolKept;
+
+extern void spool_kept_add(const SpoolRow *row, const SpoolKept *kept);
+extern void spool_kept_add_range(int64 stream, int64 from, int64 below,
+								 const char *state, const char *reason);
+extern int64 spool_kept_same(int64 stream, int64 seq, struct varlena *packet);
+extern int	spool_kept_ahead(int64 stream, int limit, TimestampTz until,
+							 SpoolRow *rows, int32 *attempts, bool lock);
+extern void spool_kept_set(int64 packet_id, const SpoolKept *kept);
+extern void spool_kept_remove(int64 packet_id);
+extern bool spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state);
+extern int	spool_kept_restore(int64 stream, int64 from, int64 below,
+							   int32 queue);
+extern uint64 spool_kept_purge(void);
+extern int	spool_kept_orphans(int64 stream, int64 **packets, int64 **runners);
+
+extern bool spool_same_packet(struct varlena *a, struct varlena *b);
+
+#endif							/* SPOOL_KEPT_H */

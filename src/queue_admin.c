@@ -1,0 +1,455 @@
+/*-------------------------------------------------------------------------
+ * queue_admin.c
+ *	  What operators do to queues: create, alter, drop, commands, rights.
+ *
+ * Each verb changes rows of spool.queue in the caller's transaction, under
+ * the queue's lock in mode QUEUE_ALTER (but for create, where the unique name
+ * decides), and tells all backends.  QUEUE_ALTER waits for open producers,
+ * takers and the job that runs.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "handler.h"
+#include "program.h"
+#include "queue.h"
+#include "spiutil.h"
+#include "store.h"
+
+/* Arguments that create_queue and alter_queue share. */
+enum
+{
+	ARG_QUEUE, ARG_ORDER_BY, ARG_APPEND_ONLY, ARG_MAX_ATTEMPTS, ARG_ON_ERROR,
+	ARG_TIMEOUT, ARG_ALLOW_JOB_PARAMS, ARG_IGNORE_PAYLOAD, ARG_RETENTION,
+	ARG_HISTORY, ARG_OWNER, NUM_OPTIONS
+};
+
+PG_FUNCTION_INFO_V1(spool_create_queue);
+PG_FUNCTION_INFO_V1(spool_alter_queue);
+PG_FUNCTION_INFO_V1(spool_drop_queue);
+PG_FUNCTION_INFO_V1(spool_set_handler);
+PG_FUNCTION_INFO_V1(spool_set_program);
+PG_FUNCTION_INFO_V1(spool_grant_queue);
+PG_FUNCTION_INFO_V1(spool_revoke_queue);
+PG_FUNCTION_INFO_V1(spool_has_queue_privilege);
+
+static char *queue_name_arg(FunctionCallInfo fcinfo);
+static void check_options(FunctionCallInfo fcinfo, bool complete);
+static void check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
+						 const char *const *allowed);
+static void check_interval(FunctionCallInfo fcinfo, int arg, const char *name);
+static void option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls);
+static void remove_contents(int32 queue);
+static void set_command(SpoolQueue *queue, char *handler, char *path,
+						char *program, Datum args);
+static Datum change_rights(FunctionCallInfo fcinfo, int how);
+static AclMode right_from_name(const char *name, bool any);
+
+/* The queue argument, which may not be NULL, empty or too long. */
+static char *
+queue_name_arg(FunctionCallInfo fcinfo)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(ARG_QUEUE))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("queue must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUEUE));
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN * 4)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid queue name: \"%s\"", name),
+				 errdetail("A queue's name has 1 to %d bytes.",
+						   NAMEDATALEN * 4 - 1)));
+	return name;
+}
+
+/* 22023 unless the argument is NULL or one of a NULL-terminated list. */
+static void
+check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
+			 const char *const *allowed)
+{
+	char	   *value;
+
+	if (PG_ARGISNULL(arg))
+		return;
+	value = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	for (int i = 0; allowed[i] != NULL; i++)
+		if (strcmp(value, allowed[i]) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized %s: \"%s\"", name, value),
+			 errhint("Allowed values are \"%s\", \"%s\"%s%s%s%s%s%s.",
+					 allowed[0], allowed[1],
+					 allowed[2] ? ", \"" : "",
+					 allowed[2] ? allowed[2] : "",
+					 allowed[2] ? "\"" : "",
+					 allowed[2] && allowed[3] ? ", \"" : "",
+					 allowed[2] && allowed[3] ? allowed[3] : "",
+					 allowed[2] && allowed[3] ? "\"" : "")));
+}
+
+/* 22023 if an interval is negative. */
+static void
+check_interval(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	Interval	zero = {0, 0, 0};
+
+	if (!PG_ARGISNULL(arg) &&
+		DatumGetInt32(DirectFunctionCall2(interval_cmp, PG_GETARG_DATUM(arg),
+										  IntervalPGetDatum(&zero))) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", name)));
+}
+
+/* Check all options; complete: those with a default must not be NULL. */
+static void
+check_options(FunctionCallInfo fcinfo, bool complete)
+{
+	static const char *const orders[] = {"sequence", "timestamp", "latest",
+	"none", NULL};
+	static const char *const on_errors[] = {"retry", "dead", "leave",
+	"delete", NULL};
+	static const char *const histories[] = {"failures", "all", "none", NULL};
+	static const char *const names[] = {"queue", "order_by", "append_only",
+		"max_attempts", "on_error", "timeout", "allow_job_params",
+	"ignore_payload", "retention", "history"};
+
+	for (int i = 0; complete && i < (int) lengthof(names); i++)
+		if (PG_ARGISNULL(i) && i != ARG_MAX_ATTEMPTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", names[i])));
+	check_choice(fcinfo, ARG_ORDER_BY, "order_by", orders);
+	check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
+	check_choice(fcinfo, ARG_HISTORY, "history", histories);
+	check_interval(fcinfo, ARG_TIMEOUT, "timeout");
+	check_interval(fcinfo, ARG_RETENTION, "retention");
+	if (!PG_ARGISNULL(ARG_MAX_ATTEMPTS) && PG_GETARG_INT32(ARG_MAX_ATTEMPTS) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_attempts must not be negative"),
+				 errhint("0 means no limit.")));
+	if (!PG_ARGISNULL(ARG_OWNER))
+		compat_check_can_set_role(GetUserId(), PG_GETARG_OID(ARG_OWNER));
+}
+
+/* The options as parameters of a statement, in the order of the arguments. */
+static void
+option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls)
+{
+	for (int i = 0; i < NUM_OPTIONS; i++)
+	{
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	}
+}
+
+/* create_queue(queue, ...options, if_not_exists) */
+Datum
+spool_create_queue(PG_FUNCTION_ARGS)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.queue (id, name, order_by, append_only,"
+		" max_attempts, on_error, timeout, allow_job_params, ignore_payload,"
+		" retention, history, owner)"
+		" VALUES (nextval('spool.queue_id_seq'), $1, $2, $3, $4, $5, $6, $7,"
+		" $8, $9, $10, $11::oid::regrole) ON CONFLICT (name) DO NOTHING",
+		SPI_OK_INSERT,
+		TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID);
+	bool		if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) &&
+		PG_GETARG_BOOL(NUM_OPTIONS);
+	char	   *name = queue_name_arg(fcinfo);
+	Datum		values[NUM_OPTIONS];
+	char		nulls[NUM_OPTIONS];
+
+	check_options(fcinfo, true);
+	option_values(fcinfo, values, nulls);
+	if (nulls[ARG_OWNER] == 'n')
+	{
+		nulls[ARG_OWNER] = ' ';
+		values[ARG_OWNER] = ObjectIdGetDatum(GetUserId());
+	}
+	if (spool_exec_alone(&plan, values, nulls) == 0)
+		ereport(if_not_exists ? NOTICE : ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 if_not_exists ?
+				 errmsg("queue \"%s\" already exists, skipping", name) :
+				 errmsg("queue \"%s\" already exists", name)));
+	spool_queue_changed();
+	PG_RETURN_VOID();
+}
+
+/* alter_queue(queue, ...options) */
+Datum
+spool_alter_queue(PG_FUNCTION_ARGS)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"UPDATE spool.queue SET order_by = COALESCE($2, order_by),"
+		" append_only = COALESCE($3, append_only),"
+		" max_attempts = COALESCE($4, max_attempts),"
+		" on_error = COALESCE($5, on_error), timeout = COALESCE($6, timeout),"
+		" allow_job_params = COALESCE($7, allow_job_params),"
+		" ignore_payload = COALESCE($8, ignore_payload),"
+		" retention = COALESCE($9, retention),"
+		" history = COALESCE($10, history),"
+		" owner = COALESCE($11::oid::regrole, owner) WHERE name = $1",
+		SPI_OK_UPDATE,
+		TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID);
+	Datum		values[NUM_OPTIONS];
+	char		nulls[NUM_OPTIONS];
+	SpoolQueue *queue;
+
+	(void) queue_name_arg(fcinfo);
+	check_options(fcinfo, false);
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(ARG_QUEUE), SPOOL_ADMIN,
+							 QUEUE_ALTER);
+	if (!PG_ARGISNULL(ARG_OWNER) &&
+		!has_privs_of_role(GetUserId(), queue->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of queue \"%s\"", queue->name)));
+	if (!PG_ARGISNULL(ARG_ORDER_BY))
+	{
+		char	   *order_by = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ORDER_BY));
+
+		if (spool_order_from_name(order_by) != queue->order)
+		{
+			if (spool_store_has_waiting(queue->id,
+										spool_by_number(queue->order)))
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_IN_USE),
+						 errmsg("cannot change the order of queue \"%s\" while packets wait",
+								queue->name)));
+			remove_contents(queue->id);
+		}
+	}
+	option_values(fcinfo, values, nulls);
+	(void) spool_exec_alone(&plan, values, nulls);
+	spool_queue_changed();
+	PG_RETURN_VOID();
+}
+
+/* Remove all streams of a queue and what they hold. */
+static void
+remove_contents(int32 queue)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"WITH s AS (DELETE FROM spool.stream WHERE queue = $1 RETURNING id),"
+		" p AS (DELETE FROM spool.segment_0 WHERE stream IN (SELECT id FROM s)),"
+		" k AS (DELETE FROM spool.kept WHERE stream IN (SELECT id FROM s)),"
+		" n AS (DELETE FROM spool.numbering WHERE stream IN (SELECT id FROM s))"
+		" DELETE FROM spool.state WHERE consumer = 0"
+		"  AND stream IN (SELECT id FROM s)",
+		SPI_OK_DELETE,
+		INT4OID);
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(queue);
+	(void) spool_exec_alone(&plan, values, NULL);
+}
+
+/* drop_queue(queue, force, if_exists) */
+Datum
+spool_drop_queue(PG_FUNCTION_ARGS)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"WITH a AS (DELETE FROM spool.attempt WHERE queue = $1)"
+		" DELETE FROM spool.queue WHERE id = $1",
+		SPI_OK_DELETE,
+		INT4OID);
+	char	   *name = queue_name_arg(fcinfo);
+	bool		force = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	bool		if_exists = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	SpoolQueue *queue;
+	Datum		values[1];
+
+	if (if_exists && spool_queue_lookup(name, true) == NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("queue \"%s\" does not exist, skipping", name)));
+		PG_RETURN_VOID();
+	}
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
+	if (!force && spool_store_has_waiting(queue->id,
+										  spool_by_number(queue->order)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot drop queue \"%s\" while packets wait",
+						queue->name),
+				 errhint("Use drop_queue(..., force => true) to drop them too.")));
+	remove_contents(queue->id);
+	values[0] = Int32GetDatum(queue->id);
+	(void) spool_exec_alone(&plan, values, NULL);
+	spool_queue_changed();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Record a queue's command, at most one of handler and program.  It runs as
+ * the queue's owner, so who sets it must be able to become that role.
+ */
+static void
+set_command(SpoolQueue *queue, char *handler, char *path, char *program,
+			Datum args)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"UPDATE spool.queue SET handler = $2, handler_path = $3,"
+		" program = $4, args = $5 WHERE id = $1",
+		SPI_OK_UPDATE,
+		INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID);
+	Datum		values[5];
+	char		nulls[5] = "     ";
+
+	values[0] = Int32GetDatum(queue->id);
+	values[1] = handler ? CStringGetTextDatum(handler) : (Datum) 0;
+	values[2] = path ? CStringGetTextDatum(path) : (Datum) 0;
+	values[3] = program ? CStringGetTextDatum(program) : (Datum) 0;
+	values[4] = args;
+	nulls[1] = handler ? ' ' : 'n';
+	nulls[2] = path ? ' ' : 'n';
+	nulls[3] = program ? ' ' : 'n';
+	nulls[4] = args ? ' ' : 'n';
+	(void) spool_exec_alone(&plan, values, nulls);
+	spool_queue_changed();
+}
+
+/* set_handler(queue, statement) */
+Datum
+spool_set_handler(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue;
+	char	   *statement = NULL;
+
+	(void) queue_name_arg(fcinfo);
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
+	compat_check_can_set_role(GetUserId(), queue->owner);
+	if (!PG_ARGISNULL(1))
+	{
+		statement = text_to_cstring(PG_GETARG_TEXT_PP(1));
+		spool_handler_check(statement);
+	}
+	set_command(queue, statement, statement ? namespace_search_path : NULL,
+				NULL, (Datum) 0);
+	PG_RETURN_VOID();
+}
+
+/* set_program(queue, program, args) */
+Datum
+spool_set_program(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue;
+	char	   *program = NULL;
+	Datum		args = (Datum) 0;
+
+	(void) queue_name_arg(fcinfo);
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
+	compat_check_can_set_role(GetUserId(), queue->owner);
+	if (!PG_ARGISNULL(1))
+	{
+		program = text_to_cstring(PG_GETARG_TEXT_PP(1));
+		spool_program_check_rights(GetUserId());
+		spool_program_check_path(program);
+		if (PG_ARGISNULL(2) ||
+			array_contains_nulls(PG_GETARG_ARRAYTYPE_P(2)))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("args must not be null or contain nulls")));
+		args = PG_GETARG_DATUM(2);
+	}
+	set_command(queue, NULL, NULL, program, args);
+	PG_RETURN_VOID();
+}
+
+/* The bit of a right; any: also the name "any". */
+static AclMode
+right_from_name(const char *name, bool any)
+{
+	if (strcmp(name, "read") == 0)
+		return SPOOL_READ;
+	if (strcmp(name, "write") == 0)
+		return SPOOL_WRITE;
+	if (strcmp(name, "process") == 0)
+		return SPOOL_PROCESS;
+	if (strcmp(name, "admin") == 0)
+		return SPOOL_ADMIN;
+	if (any && strcmp(name, "any") == 0)
+		return SPOOL_ANY;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized privilege: \"%s\"", name),
+			 errhint("Allowed values are \"read\", \"write\", \"process\" and \"admin\".")));
+}
+
+/* grant_queue and revoke_queue */
+static Datum
+change_rights(FunctionCallInfo fcinfo, int how)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"UPDATE spool.queue SET acl = $2 WHERE id = $1",
+		SPI_OK_UPDATE,
+		INT4OID, ACLITEMARRAYOID);
+	SpoolQueue *queue;
+	AclItem		item;
+	Acl		   *acl;
+	Datum		values[2];
+
+	(void) queue_name_arg(fcinfo);
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("role and privilege must not be null")));
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
+	item.ai_grantee = PG_GETARG_OID(1);
+	item.ai_grantor = queue->owner;
+	ACLITEM_SET_RIGHTS(item,
+					   right_from_name(text_to_cstring(PG_GETARG_TEXT_PP(2)),
+									   false));
+	acl = aclupdate(queue->acl ? queue->acl : make_empty_acl(), &item, how,
+					queue->owner, DROP_RESTRICT);
+	values[0] = Int32GetDatum(queue->id);
+	values[1] = PointerGetDatum(acl);
+	(void) spool_exec_alone(&plan, values, NULL);
+	spool_queue_changed();
+	PG_RETURN_VOID();
+}
+
+Datum
+spool_grant_queue(PG_FUNCTION_ARGS)
+{
+	return change_rights(fcinfo, ACL_MODECHG_ADD);
+}
+
+Datum
+spool_revoke_queue(PG_FUNCTION_ARGS)
+{
+	return change_rights(fcinfo, ACL_MODECHG_DEL);
+}
+
+/* has_queue_privilege(queue, privilege); NULL if there is no such queue */
+Datum
+spool_has_queue_privilege(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue = spool_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+										   true);
+	AclMode		right = right_from_name(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+										true);
+
+	if (queue == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(spool_queue_allows(queue, right));
+}

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ * sender.c
+ *	  Packets that leave this database, copies between queues, and upkeep.
+ *
+ * A sender's counter is a static lock row and appended states, like a
+ * stream's.  prepare holds the lock to the end of its transaction: numbers
+ * have no gap, a rolled-back prepare burns none, and sessions that prepare
+ * for one sender wait for each other.
+ */
+#include "spool.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "kept.h"
+#include "packet_type.h"
+#include "queue.h"
+#include "spiutil.h"
+#include "store.h"
+#include "stream.h"
+#include "write.h"
+
+PG_FUNCTION_INFO_V1(spool_prepare);
+PG_FUNCTION_INFO_V1(spool_sender_next);
+PG_FUNCTION_INFO_V1(spool_sender_set_next);
+PG_FUNCTION_INFO_V1(spool_forward);
+PG_FUNCTION_INFO_V1(spool_maintain);
+
+static bool lock_sender(Datum name);
+static int64 newest_counter(Datum name, int64 *version);
+static void append_counter(Datum name, int64 version, int64 next);
+static int64 open_sender(Datum name, int64 *version);
+static PacketTemplate *template_of(struct varlena *packet);
+
+/* Lock a sender's row; false if there is none.  42501 for another's. */
+static bool
+lock_sender(Datum name)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT owner::oid FROM spool.sender WHERE name = $1 FOR UPDATE",
+		SPI_OK_SELECT,
+		TEXTOID);
+	SpoolSpi	spi;
+	Oid			owner = InvalidOid;
+	bool		found;
+
+	spool_spi_begin(&spi);
+	found = spool_exec(&plan, &name, NULL) == 1;
+	if (found)
+		owner = DatumGetObjectId(spool_field(0, 1, NULL));
+	spool_spi_end(&spi);
+	if (found && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for sender \"%s\"",
+						TextDatumGetCString(name))));
+	return found;
+}
+
+/* The next number of a sender and the version that says so; 1, 0 if none. */
+static int64
+newest_counter(Datum name, int64 *version)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT next, version FROM spool.sender_state WHERE sender = $1"
+		" ORDER BY version DESC LIMIT 1",
+		SPI_OK_SELECT,
+		TEXTOID);
+	SpoolSpi	spi;
+	int64		next = 1;
+
+	*version = 0;
+	spool_spi_begin(&spi);
+	if (spool_exec(&plan, &name, NULL) == 1)
+	{
+		next = DatumGetInt64(spool_field(0, 1, NULL));
+		*version = DatumGetInt64(spool_field(0, 2, NULL));
+	}
+	spool_spi_end(&spi);
+	return next;
+}
+
+/* Set a sender's next number. */
+static void
+append_counter(Datum name, int64 version, int64 next)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.sender_state (sender, version, next)"
+		" VALUES ($1, $2, $3)",
+		SPI_OK_INSERT,
+		TEXTOID, INT8OID, INT8OID);
+	Datum		values[3];
+
+	values[0] = name;
+	values[1] = Int64GetDatum(version + 1);
+	values[2] = Int64GetDatum(next);
+	(void) spool_exec_alone(&plan, values, NULL);
+}
+
+/* Lock a sender, making it if there is none; returns its counter. */
+static int64
+open_sender(Datum name, int64 *version)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.sender (name, owner) VALUES ($1, $2::oid::regrole)"
+		" ON CONFLICT DO NOTHING",
+		SPI_OK_INSERT,
+		TEXTOID, OIDOID);
+
+	if (!lock_sender(name))
+	{
+		Datum		values[2];
+
+		values[0] = name;
+		values[1] = ObjectIdGetDatum(GetUserId());
+		(void) spool_exec_alone(&plan, values, NULL);
+		(void) lock_sender(name);
+	}
+	return newest_counter(name, version);
+}
+
+/* prepare(sender, payload, params, env, kind) */
+Datum
+spool_prepare(PG_FUNCTION_ARGS)
+{
+	PacketTemplate template;
+	const char *payload;
+	size_t		size;
+	int64		seq = 1;
+
+	payload = spool_payload_arg(fcinfo, 1, &size);
+	spool_packet_template(&template,
+						  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
+						  PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
+						  PG_ARGISNULL(4) ? NULL : PG_GETARG_TEXT_PP(4));
+	if (!PG_ARGISNULL(0))
+	{
+		int64		version;
+
+		seq = open_sender(PG_GETARG_DATUM(0), &version);
+		spool_packet_check_seq(seq);
+		append_counter(PG_GETARG_DATUM(0), version, seq + 1);
+	}
+	template.fields.seq = seq;
+	spool_packet_now(&template.fields.secs, &template.fields.nanos);
+	PG_RETURN_POINTER(spool_packet_build(&template, payload, size));
+}
+
+/* sender_next(sender): a look, without a lock */
+Datum
+spool_sender_next(PG_FUNCTION_ARGS)
+{
+	int64		version;
+
+	PG_RETURN_INT64(newest_counter(PG_GETARG_DATUM(0), &version));
+}
+
+/* sender_set_next(sender, seq) */
+Datum
+spool_sender_set_next(PG_FUNCTION_ARGS)
+{
+	int64		version;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null",
+						PG_ARGISNULL(0) ? "sender" : "seq")));
+	spool_packet_check_seq(PG_GETARG_INT64(1));
+	(void) open_sender(PG_GETARG_DATUM(0), &version);
+	append_counter(PG_GETARG_DATUM(0), version, PG_GETARG_INT64(1));
+	PG_RETURN_VOID();
+}
+
+/* What a packet's header says, to make another with the same. */
+static PacketTemplate *
+template_of(struct varlena *packet)
+{
+	PacketTemplate *template = palloc0(sizeof(PacketTemplate));
+	PacketHeader header;
+	PacketItems lists[2];
+	PacketBytes *items[2];
+
+	spool_packet_header(packet, &header);
+	lists[0] = header.params;
+	lists[1] = header.env;
+	template->fields.kind = header.kind;
+	template->fields.nparams = header.params.count;
+	template->fields.nenv = header.env.count / 2;
+	for (int i = 0; i < 2; i++)
+	{
+		uint32		count = lists[i].count;
+
+		items[i] = palloc(Max(count, 1) * sizeof(PacketBytes));
+		for (uint32 j = 0; j < count; j++)
+		{
+			size_t		len = packet_item_length(&lists[i]);
+			uint8_t    *bytes = palloc(Max(len, 1));
+
+			packet_item_copy(&lists[i], bytes);
+			items[i][j].data = bytes;
+			items[i][j].len = len;
+		}
+	}
+	template->fields.params = items[0];
+	template->fields.env = items[1];
+	return template;
+}
+
+/* forward(queue, packet_id, target, stream, renumber) */
+Datum
+spool_forward(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *source;
+	SpoolQueue *target;
+	int64		packet_id;
+	char	   *stream;
+	bool		renumber = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	char	   *kept_state;
+	SpoolRow	row;
+	int32		queue_id = 0;
+	SpoolWritten written;
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("queue, packet_id and target must not be null")));
+	source = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ, QUEUE_LOOK);
+	target = spool_queue_open(PG_GETARG_TEXT_PP(2), SPOOL_WRITE,
+							  QUEUE_PRODUCE);
+	packet_id = PG_GETARG_INT64(1);
+	stream = NULL;
+	if (spool_store_by_id(packet_id, &row) ||
+		spool_kept_by_id(packet_id, &row, &kept_state))
+		stream = spool_stream_name(row.stream, &queue_id);
+	if (stream == NULL || queue_id != source->id)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("packet " INT64_FORMAT " does not exist in queue \"%s\"",
+						packet_id, source->name)));
+	if (!PG_ARGISNULL(3))
+		stream = text_to_cstring(PG_GETARG_TEXT_PP(3));
+
+	row.packet = PG_DETOAST_DATUM_PACKED(PointerGetDatum(row.packet));
+	if (renumber)
+	{
+		PacketHeader header;
+		SpoolPayloads payloads;
+		Datum		payload;
+		const char *data;
+		size_t		size;
+
+		spool_packet_header(row.packet, &header);
+		payload = spool_packet_payload(row.packet, header.size);
+		data = VARDATA_ANY(DatumGetPointer(payload));
+		size = VARSIZE_ANY_EXHDR(DatumGetPointer(payload));
+		payloads.count = 1;
+		payloads.data = &data;
+		payloads.sizes = &size;
+		written.seq = spool_store_payloads(target, stream,
+										   template_of(row.packet), &payloads,
+										   &written.packet_id);
+		written.status = "stored";
+	}
+	else
+		spool_write_packets(target, stream, &row.packet, 1, &written);
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum(written.packet_id);
+	nulls[0] = written.packet_id == 0;
+	values[1] = Int64GetDatum(written.seq);
+	values[2] = CStringGetTextDatum(written.status);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
+}
+
+/* CALL maintain(): remove what is consumed and what is kept no longer. */
+Datum
+spool_maintain(PG_FUNCTION_ARGS)
+{
+	static SpoolPlan senders = SPOOL_PLAN0(
+		"DELETE FROM spool.sender_state old USING"
+		" (SELECT sender, max(version) AS version FROM spool.sender_state"
+		"   GROUP BY sender) newest"
+		" WHERE old.sender = newest.sender AND old.version < newest.version",
+		SPI_OK_DELETE);
+
+	(void) spool_kept_purge();
+	(void) spool_store_purge();
+	(void) spool_exec_alone(&senders, NULL, NULL);
+	PG_RETURN_VOID();
+}

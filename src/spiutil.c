@@ -1,0 +1,175 @@
+/*-------------------------------------------------------------------------
+ * spiutil.c
+ *	  spool's own SQL statements.
+ *
+ * Statements run as the extension's owner (whose the tables are), with
+ * search_path = pg_catalog, pg_temp, between spool_spi_begin and
+ * spool_spi_end.  Both settings are undone by the server when an error leaves
+ * the (sub)transaction.  Each statement sees the newest snapshot, at every
+ * isolation level: state and packets must never be read with an older one.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "spiutil.h"
+
+/* Oid of a table or sequence of the extension. */
+Oid
+spool_relation_oid(const char *name)
+{
+	Oid			relid = get_relname_relid(name,
+										  get_namespace_oid("spool", false));
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"spool.%s\" does not exist", name),
+				 errhint("Run ALTER EXTENSION spool UPDATE or create the extension again.")));
+	return relid;
+}
+
+/* Oid of a type of the extension. */
+Oid
+spool_type_oid(const char *name)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+						   CStringGetDatum(name),
+						   ObjectIdGetDatum(get_namespace_oid("spool", false)));
+}
+
+/* The next value of one of the extension's sequences. */
+int64
+spool_nextval(const char *sequence)
+{
+	return nextval_internal(spool_relation_oid(sequence), false);
+}
+
+/* Connect to SPI as the extension's owner with a safe search_path. */
+void
+spool_spi_begin(SpoolSpi *spi)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	tuple = SearchSysCache1(RELOID,
+							ObjectIdGetDatum(spool_relation_oid("queue")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	spi->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	GetUserIdAndSecContext(&spi->userid, &spi->sec_context);
+	SetUserIdAndSecContext(owner,
+						   spi->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+/* Undo spool_spi_begin. */
+void
+spool_spi_end(SpoolSpi *spi)
+{
+	SetUserIdAndSecContext(spi->userid, spi->sec_context);
+	SPI_finish();
+	AtEOXact_GUC(false, spi->guc_level);
+}
+
+/* Prepare a plan, also again when the extension was created again. */
+static void
+prepare(SpoolPlan *plan)
+{
+	Oid			argtypes[SPOOL_MAX_ARGS];
+	Oid			packet_type = InvalidOid;
+	SPIPlanPtr	prepared;
+
+	for (int i = 0; i < plan->nargs; i++)
+	{
+		argtypes[i] = plan->argtypes[i];
+		if (!OidIsValid(argtypes[i]))
+			argtypes[i] = packet_type = spool_type_oid("packet");
+	}
+	if (plan->plan != NULL && plan->packet_type == packet_type)
+		return;
+
+	if (plan->plan != NULL)
+		SPI_freeplan(plan->plan);
+	plan->plan = NULL;
+	prepared = SPI_prepare(plan->sql, plan->nargs, argtypes);
+	if (prepared == NULL || SPI_keepplan(prepared) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", plan->sql,
+			 SPI_result_code_string(SPI_result));
+	plan->plan = prepared;
+	plan->packet_type = packet_type;
+}
+
+/* Run a statement; returns the number of rows. */
+uint64
+spool_exec(SpoolPlan *plan, Datum *values, const char *nulls)
+{
+	int			rc;
+	Snapshot	snapshot;
+
+	prepare(plan);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	rc = SPI_execute_snapshot(plan->plan, values, nulls, snapshot,
+							  InvalidSnapshot, false, true, 0);
+	UnregisterSnapshot(snapshot);
+	if (rc != plan->expected)
+		elog(ERROR, "unexpected result of \"%s\": %s", plan->sql,
+			 SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/* Run a statement whose rows are not wanted, with its own begin and end. */
+uint64
+spool_exec_alone(SpoolPlan *plan, Datum *values, const char *nulls)
+{
+	SpoolSpi	spi;
+	uint64		rows;
+
+	spool_spi_begin(&spi);
+	rows = spool_exec(plan, values, nulls);
+	spool_spi_end(&spi);
+	return rows;
+}
+
+/* A field of the last result; columns count from 1. */
+Datum
+spool_field(uint64 row, int column, bool *null)
+{
+	bool		ignored;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, null ? null : &ignored);
+}
+
+/* The same, copied to a context that outlives SPI. */
+Datum
+spool_field_copy(uint64 row, int column, Oid type, bool *null,
+				 MemoryContext context)
+{
+	Datum		value = spool_field(row, column, null);
+	MemoryContext old;
+	int16		typlen;
+	bool		typbyval;
+
+	if (*null)
+		return (Datum) 0;
+	get_typlenbyval(type, &typlen, &typbyval);
+	old = MemoryContextSwitchTo(context);
+	value = datumCopy(value, typbyval, typlen);
+	MemoryContextSwitchTo(old);
+	return value;
+}

@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ * spiutil.h
+ *	  spool's own SQL statements.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_SPIUTIL_H
+#define SPOOL_SPIUTIL_H
+
+#include "executor/spi.h"
+
+#define SPOOL_MAX_ARGS 16
+
+/* A statement that is prepared at its first use and kept. */
+typedef struct SpoolPlan
+{
+	const char *sql;
+	int			expected;		/* SPI_OK_... */
+	int			nargs;
+	Oid			argtypes[SPOOL_MAX_ARGS];	/* 0 stands for spool.packet */
+	SPIPlanPtr	plan;
+	Oid			packet_type;	/* what 0 stood for, if it did */
+} SpoolPlan;
+
+/* Initializers: the statement, the result it has, the types of parameters. */
+#define SPOOL_PLAN(sql_, expected_, ...) { \
+	.sql = (sql_), .expected = (expected_), .argtypes = {__VA_ARGS__}, \
+	.nargs = lengthof(((Oid[]) {__VA_ARGS__})) \
+}
+#define SPOOL_PLAN0(sql_, expected_) {.sql = (sql_), .expected = (expected_)}
+
+/* What spool_spi_begin changed and spool_spi_end restores. */
+typedef struct SpoolSpi
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} SpoolSpi;
+
+extern void spool_spi_begin(SpoolSpi *spi);
+extern void spool_spi_end(SpoolSpi *spi);
+extern uint64 spool_exec(SpoolPlan *plan, Datum *values, const char *nulls);
+extern uint64 spool_exec_alone(SpoolPlan *plan, Datum *values,
+							   const char *nulls);
+extern Datum spool_field(uint64 row, int column, bool *null);
+extern Datum spool_field_copy(uint64 row, int column, Oid type, bool *null,
+							  MemoryContext context);
+
+extern Oid	spool_relation_oid(const char *name);
+extern Oid	spool_type_oid(const char *name);
+extern int64 spool_nextval(const char *sequence);
+
+#endif							/* SPOOL_SPIUTIL_H */

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ * spool.c
+ *	  Ordered queues of job packets, and a resequencer: the module's start.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "packet_type.h"
+#include "program.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+/* Define the settings. */
+void
+_PG_init(void)
+{
+	spool_packet_init();
+	spool_program_init();
+
+	MarkGUCPrefixReserved("spool");
+}

@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ * store.h
+ *	  How packets and states lie on disk.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_STORE_H
+#define SPOOL_STORE_H
+
+#include "access/relscan.h"
+#include "nodes/execnodes.h"
+#include "storage/itemptr.h"
+#include "utils/timestamp.h"
+
+/* A packet in the store. */
+typedef struct SpoolRow
+{
+	int64		stream;
+	int64		position;
+	int64		seq;
+	int64		packet_id;
+	TimestampTz arrived;
+	bool		has_arrived;	/* else it arrived when it was created */
+	struct varlena *packet;		/* as stored, possibly toasted */
+	ItemPointerData tid;
+} SpoolRow;
+
+/* The newest state of a stream; the columns of spool.state. */
+typedef struct SpoolState
+{
+	int64		stream;
+	int64		version;
+	int64		next;
+	int64		high;
+	int64		low;
+	TimestampTz looked;
+	int32		ahead;
+	int32		attempts;
+	int64		attempt_packet;
+	int64		runner;
+	int64		run_packet;
+	int64		run_last;
+	int32		run_jobs;
+	int32		solo;
+	TimestampTz since;
+	char	   *failure;
+	char	   *paused;
+} SpoolState;
+
+/* A table opened for writing, with its indexes. */
+typedef struct SpoolWriter
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *result;
+} SpoolWriter;
+
+/* A scan of one stream's packets. */
+typedef struct SpoolScan
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc desc;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+	ScanDirection direction;
+	bool		done;			/* the index scan must not be asked again */
+	ScanKeyData keys[2];
+} SpoolScan;
+
+extern void spool_store_append(SpoolRow *rows, int nrows);
+extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
+								   int64 from, ScanDirection direction);
+extern bool spool_store_scan_next(SpoolScan *scan, SpoolRow *row);
+extern void spool_store_scan_end(SpoolScan *scan);
+extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);
+extern void spool_store_remove(const SpoolRow *row);
+extern bool spool_store_find(SpoolRow *row);
+extern int64 spool_store_highest(int64 stream, int64 from);
+extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);
+extern void spool_store_remove_range(int64 stream, int64 from, int64 below);
+extern uint64 spool_store_purge(void);
+extern bool spool_store_has_waiting(int32 queue, bool by_number);
+
+extern bool spool_state_newest(int64 stream, SpoolState *state);
+extern void spool_state_append(SpoolState *state);
+extern void spool_state_init(SpoolState *state, int64 stream);
+
+#endif							/* SPOOL_STORE_H */

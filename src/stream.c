@@ -1,0 +1,347 @@
+/*-------------------------------------------------------------------------
+ * stream.c
+ *	  Streams: names, the lock of the consumer, the lock of the producers.
+ *
+ * A stream has two static rows, which are locked and never changed, so that
+ * locking writes no new version and their places hold:
+ *
+ *	spool.stream	locked by who consumes, to the end of its transaction
+ *	spool.numbering locked by who numbers (enqueue), to the end of its
+ *					transaction; says who numbers the stream, since its
+ *					first packet
+ *
+ * Producers never wait for consumers, nor consumers for producers.  A stream
+ * and its first state are written together.  Who finds a stream must lock it
+ * before it reads the state it decides by (store.c states the snapshot rule).
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "queue.h"
+#include "spiutil.h"
+#include "store.h"
+#include "stream.h"
+
+/* Columns of spool.stream, spool.numbering and of the index by name. */
+enum
+{
+	STREAM_ID = 1, STREAM_QUEUE, STREAM_NAME
+};
+enum
+{
+	NUMBERING_STREAM = 1, NUMBERING_BY_QUEUE
+};
+enum
+{
+	NAME_INDEX_QUEUE = 1, NAME_INDEX_NAME
+};
+
+static void walk_open(SpoolStreamWalk *walk, SpoolQueue *queue,
+					  const char *name, StrategyNumber strategy,
+					  RegProcedure procedure);
+static SpoolNumbering find_numbering(int64 stream, LOCKMODE lockmode,
+									 bool lock);
+static bool lock_row(Relation heap, const ItemPointerData *place,
+					 Snapshot snapshot, LockWaitPolicy wait);
+
+/* Open a walk over a queue's streams, with a condition on the name or none. */
+static void
+walk_open(SpoolStreamWalk *walk, SpoolQueue *queue, const char *name,
+		  StrategyNumber strategy, RegProcedure procedure)
+{
+	int			nkeys = 1;
+
+	walk->heap = table_open(spool_relation_oid("stream"), AccessShareLock);
+	walk->index = index_open(spool_relation_oid("stream_queue_name_key"),
+							 AccessShareLock);
+	walk->slot = table_slot_create(walk->heap, NULL);
+	walk->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyInit(&walk->keys[0], NAME_INDEX_QUEUE, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(queue->id));
+	if (name != NULL)
+		ScanKeyInit(&walk->keys[nkeys++], NAME_INDEX_NAME, strategy,
+					procedure, CStringGetTextDatum(name));
+	walk->desc = compat_index_beginscan(walk->heap, walk->index,
+										walk->snapshot, nkeys);
+	index_rescan(walk->desc, walk->keys, nkeys, NULL, 0);
+}
+
+/* Begin a walk after a name, or with NULL from the first. */
+void
+spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
+						const char *after)
+{
+	walk_open(walk, queue, after, BTGreaterStrategyNumber, F_TEXT_GT);
+}
+
+/* The next stream; its name is allocated in the current context. */
+bool
+spool_stream_walk_next(SpoolStreamWalk *walk, SpoolStream *stream)
+{
+	if (!index_getnext_slot(walk->desc, ForwardScanDirection, walk->slot))
+		return false;
+	slot_getallattrs(walk->slot);
+	stream->id = DatumGetInt64(walk->slot->tts_values[STREAM_ID - 1]);
+	stream->name = TextDatumGetCString(walk->slot->tts_values[STREAM_NAME - 1]);
+	stream->tid = walk->slot->tts_tid;
+	return true;
+}
+
+void
+spool_stream_walk_end(SpoolStreamWalk *walk)
+{
+	index_endscan(walk->desc);
+	ExecDropSingleTupleTableSlot(walk->slot);
+	UnregisterSnapshot(walk->snapshot);
+	index_close(walk->index, NoLock);
+	table_close(walk->heap, NoLock);
+}
+
+/* Find a stream by name; false if there is none. */
+bool
+spool_stream_find(SpoolQueue *queue, const char *name, SpoolStream *stream)
+{
+	SpoolStreamWalk walk;
+	bool		found;
+
+	walk_open(&walk, queue, name, BTEqualStrategyNumber, F_TEXTEQ);
+	found = spool_stream_walk_next(&walk, stream);
+	spool_stream_walk_end(&walk);
+	return found;
+}
+
+/*
+ * Find a stream or create it with its first state.  Waits for a transaction
+ * that is creating the same one.
+ */
+void
+spool_stream_get(SpoolQueue *queue, const char *name, SpoolStream *stream)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.stream (id, queue, name)"
+		" VALUES (nextval('spool.stream_id_seq'), $1, $2)"
+		" ON CONFLICT DO NOTHING",
+		SPI_OK_INSERT,
+		INT4OID, TEXTOID);
+	SpoolState	state;
+	Datum		values[2];
+	bool		created;
+
+	if (spool_stream_find(queue, name, stream))
+		return;
+	if (strlen(name) > SPOOL_MAX_STREAM_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream name is too long"),
+				 errdetail("A stream's name has at most %d bytes.",
+						   SPOOL_MAX_STREAM_NAME)));
+
+	values[0] = Int32GetDatum(queue->id);
+	values[1] = CStringGetTextDatum(name);
+	created = spool_exec_alone(&plan, values, NULL) == 1;
+	if (!spool_stream_find(queue, name, stream))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("stream \"%s\" of queue \"%s\" was removed concurrently",
+						name, queue->name)));
+	if (created)
+	{
+		spool_state_init(&state, stream->id);
+		spool_state_append(&state);
+	}
+}
+
+/* The stream argument of an SQL function, NULL meaning ''. */
+char *
+spool_stream_arg(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? pstrdup("") :
+		text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+/* The newest state of a stream that was found; 40001 if it is gone. */
+void
+spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
+				   SpoolState *state)
+{
+	if (!spool_state_newest(stream->id, state))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("stream \"%s\" of queue \"%s\" has no visible state",
+						stream->name, queue->name)));
+}
+
+/*
+ * Find a stream, wait for its consumer's lock and read its state; 42704 if
+ * there is none.
+ */
+void
+spool_stream_open(SpoolQueue *queue, const char *name, SpoolStream *stream,
+				  SpoolState *state)
+{
+	if (!spool_stream_find(queue, name, stream) ||
+		!spool_stream_lock(stream, LockWaitBlock))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" of queue \"%s\" does not exist",
+						name, queue->name)));
+	spool_stream_state(queue, stream, state);
+}
+
+/* The name of a stream and the id of its queue, or NULL. */
+char *
+spool_stream_name(int64 id, int32 *queue)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT name, queue FROM spool.stream WHERE id = $1",
+		SPI_OK_SELECT,
+		INT8OID);
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	Datum		values[1];
+	char	   *name = NULL;
+
+	values[0] = Int64GetDatum(id);
+	spool_spi_begin(&spi);
+	if (spool_exec(&plan, values, NULL) == 1)
+	{
+		name = MemoryContextStrdup(context,
+								   TextDatumGetCString(spool_field(0, 1, NULL)));
+		*queue = DatumGetInt32(spool_field(0, 2, NULL));
+	}
+	spool_spi_end(&spi);
+	return name;
+}
+
+/*
+ * Lock a static row.  False if it is locked by another (and wait says skip),
+ * or gone.
+ */
+static bool
+lock_row(Relation heap, const ItemPointerData *place, Snapshot snapshot,
+		 LockWaitPolicy wait)
+{
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	ItemPointerData tid = *place;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(heap, &tid, snapshot, slot,
+							  GetCurrentCommandId(true), LockTupleExclusive,
+							  wait, 0, &failure);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
+/*
+ * Lock a stream for consuming, to the end of the transaction.  False if
+ * another transaction holds it and wait is LockWaitSkip, or if it was removed.
+ */
+bool
+spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait)
+{
+	Relation	heap = table_open(spool_relation_oid("stream"), RowShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		locked = lock_row(heap, &stream->tid, snapshot, wait);
+
+	UnregisterSnapshot(snapshot);
+	table_close(heap, NoLock);
+	return locked;
+}
+
+/* Find a stream's numbering row and lock it if asked to. */
+static SpoolNumbering
+find_numbering(int64 stream, LOCKMODE lockmode, bool lock)
+{
+	Relation	heap = table_open(spool_relation_oid("numbering"), lockmode);
+	Relation	index = index_open(spool_relation_oid("numbering_pkey"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	IndexScanDesc desc;
+	SpoolNumbering result = NUMBERED_BY_NOBODY;
+
+	ScanKeyInit(&key, NUMBERING_STREAM, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(stream));
+	desc = compat_index_beginscan(heap, index, snapshot, 1);
+	index_rescan(desc, &key, 1, NULL, 0);
+	if (index_getnext_slot(desc, ForwardScanDirection, slot))
+	{
+		bool		null;
+
+		result = DatumGetBool(slot_getattr(slot, NUMBERING_BY_QUEUE, &null)) ?
+			NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER;
+		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, LockWaitBlock))
+			result = NUMBERED_BY_NOBODY;
+	}
+	index_endscan(desc);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(heap, NoLock);
+	return result;
+}
+
+/* Who numbers a stream. */
+SpoolNumbering
+spool_numbering(int64 stream)
+{
+	return find_numbering(stream, AccessShareLock, false);
+}
+
+/* Wait for the producers' lock of a stream that the queue numbers. */
+void
+spool_numbering_lock(int64 stream)
+{
+	(void) find_numbering(stream, RowShareLock, true);
+}
+
+/*
+ * Prepare to store packets numbered by the queue or by the sender: the first
+ * fixes which, and 55000 for the other.  lock: hold the producers' lock to
+ * the end of the transaction.
+ */
+void
+spool_numbering_begin(SpoolQueue *queue, const SpoolStream *stream,
+					  bool by_queue, bool lock)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"INSERT INTO spool.numbering (stream, by_queue) VALUES ($1, $2)"
+		" ON CONFLICT DO NOTHING",
+		SPI_OK_INSERT,
+		INT8OID, BOOLOID);
+	LOCKMODE	lockmode = lock ? RowShareLock : AccessShareLock;
+	SpoolNumbering numbering = find_numbering(stream->id, lockmode, lock);
+
+	if (numbering == NUMBERED_BY_NOBODY)
+	{
+		Datum		values[2];
+
+		values[0] = Int64GetDatum(stream->id);
+		values[1] = BoolGetDatum(by_queue);
+		(void) spool_exec_alone(&plan, values, NULL);
+		numbering = find_numbering(stream->id, lockmode, lock);
+	}
+	if (numbering != (by_queue ? NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 by_queue ?
+				 errmsg("stream \"%s\" of queue \"%s\" is numbered by its sender",
+						stream->name, queue->name) :
+				 errmsg("stream \"%s\" of queue \"%s\" is numbered by the queue",
+						stream->name, queue->name),
+				 by_queue ?
+				 errhint("Write packets that have their numbers with spool.write, or use another stream.") :
+				 errhint("Use spool.enqueue, or another stream.")));
+}

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ * stream.h
+ *	  Streams: names, the lock of the consumer, the lock of the producers.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_STREAM_H
+#define SPOOL_STREAM_H
+
+#include "access/relscan.h"
+#include "storage/itemptr.h"
+#include "utils/snapshot.h"
+
+#include "fmgr.h"
+
+#include "queue.h"
+#include "store.h"
+
+/* The longest name of a stream: it is an index key. */
+#define SPOOL_MAX_STREAM_NAME 1024
+
+typedef struct SpoolStream
+{
+	int64		id;
+	char	   *name;
+	ItemPointerData tid;		/* of its row, which never moves */
+} SpoolStream;
+
+/* A walk over the streams of a queue in order of their names. */
+typedef struct SpoolStreamWalk
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc desc;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+	ScanKeyData keys[2];
+} SpoolStreamWalk;
+
+typedef enum SpoolNumbering
+{
+	NUMBERED_BY_NOBODY,			/* no packet was ever stored */
+	NUMBERED_BY_SENDER,
+	NUMBERED_BY_QUEUE
+} SpoolNumbering;
+
+extern bool spool_stream_find(SpoolQueue *queue, const char *name,
+							  SpoolStream *stream);
+extern void spool_stream_get(SpoolQueue *queue, const char *name,
+							 SpoolStream *stream);
+extern bool spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait);
+extern void spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
+									const char *after);
+extern bool spool_stream_walk_next(SpoolStreamWalk *walk,
+								   SpoolStream *stream);
+extern void spool_stream_walk_end(SpoolStreamWalk *walk);
+extern char *spool_stream_arg(FunctionCallInfo fcinfo, int argno);
+extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
+							   SpoolState *state);
+extern void spool_stream_open(SpoolQueue *queue, const char *name,
+							  SpoolStream *stream, SpoolState *state);
+extern char *spool_stream_name(int64 id, int32 *queue);
+
+extern SpoolNumbering spool_numbering(int64 stream);
+extern void spool_numbering_lock(int64 stream);
+extern void spool_numbering_begin(SpoolQueue *queue,
+								  const SpoolStream *stream, bool by_queue,
+								  bool lock);
+
+#endif							/* SPOOL_STREAM_H */

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ * take.c
+ *	  take and peek: packets handed out as rows.
+ *
+ * take consumes in the caller's transaction: its commit is "done", its
+ * rollback brings all packets back.  The result is materialized, so that it
+ * does not matter how many of its rows are read.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/htup_details.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/typcache.h"
+
+#include "dispatch.h"
+#include "spiutil.h"
+
+/* Columns of spool.job. */
+enum
+{
+	JOB_PACKET_ID, JOB_QUEUE, JOB_STREAM, JOB_SEQ, JOB_CTIME, JOB_KIND,
+	JOB_PARAMS, JOB_ENV, JOB_PAYLOAD, JOB_ATTEMPT, JOB_CLAIM_ID, JOB_COLUMNS
+};
+
+PG_FUNCTION_INFO_V1(spool_take);
+PG_FUNCTION_INFO_V1(spool_peek);
+
+static void job_values(SpoolQueue *queue, SpoolJob *job, Datum *values,
+					   bool *nulls);
+static Datum hand_out(FunctionCallInfo fcinfo, DispatchMode mode);
+
+/*
+ * A job's columns.  Parameters or environment that are no valid text in the
+ * database's encoding are NULL; spool.params_raw and spool.env_raw of the
+ * packet have the bytes.
+ */
+static void
+job_values(SpoolQueue *queue, SpoolJob *job, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, JOB_COLUMNS * sizeof(bool));
+	values[JOB_PACKET_ID] = Int64GetDatum(job->row.packet_id);
+	values[JOB_QUEUE] = CStringGetTextDatum(queue->name);
+	values[JOB_STREAM] = CStringGetTextDatum(job->pick->stream.name);
+	values[JOB_SEQ] = Int64GetDatum(job->row.seq);
+	values[JOB_CTIME] = TimestampTzGetDatum(spool_packet_ctime(&job->header));
+	values[JOB_KIND] = CStringGetTextDatum(spool_packet_kind_name(job->header.kind));
+	values[JOB_PARAMS] = spool_packet_params(&job->header, false,
+											 &nulls[JOB_PARAMS]);
+	values[JOB_ENV] = spool_packet_env(&job->header, false, &nulls[JOB_ENV]);
+	values[JOB_PAYLOAD] = spool_packet_payload(job->row.packet,
+											   job->header.size);
+	values[JOB_ATTEMPT] = Int32GetDatum(job->attempts + 1);
+	nulls[JOB_CLAIM_ID] = true;
+}
+
+/* A job as a value of type spool.job. */
+Datum
+spool_job_datum(SpoolQueue *queue, SpoolJob *job, TupleDesc tupdesc)
+{
+	Datum		values[JOB_COLUMNS];
+	bool		nulls[JOB_COLUMNS];
+
+	job_values(queue, job, values, nulls);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+/* take and peek(queue, max_jobs, order_by, stream) */
+static Datum
+hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *order_by = PG_ARGISNULL(2) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *stream = PG_ARGISNULL(3) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(3));
+	SpoolDispatch d;
+	MemoryContext row_context;
+	MemoryContext old;
+	ListCell   *cell;
+	int			handed = 0;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null",
+						PG_ARGISNULL(0) ? "queue" : "max_jobs")));
+	if (PG_GETARG_INT32(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_jobs must not be negative")));
+
+	memset(&d, 0, sizeof(d));
+	d.mode = mode;
+	d.limit = PG_GETARG_INT32(1);
+	d.mark = PG_INT64_MAX;
+	d.until = DT_NOEND;
+	d.queue = spool_queue_open(PG_GETARG_TEXT_PP(0),
+							   mode == DISPATCH_PEEK ? SPOOL_READ :
+							   SPOOL_PROCESS,
+							   mode == DISPATCH_PEEK ? QUEUE_LOOK :
+							   QUEUE_CONSUME);
+	spool_queue_refuse_append_only(d.queue);
+	d.order = spool_dispatch_order(d.queue, order_by);
+	d.override = d.order != d.queue->order;
+	if (d.override && mode != DISPATCH_PEEK)
+		(void) spool_queue_reopen(&d.queue, QUEUE_OVERRIDE);
+
+	InitMaterializedSRF(fcinfo, 0);
+	spool_dispatch(&d, stream);
+
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "spool job",
+										ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < d.njobs; i++)
+	{
+		SpoolJob   *job = d.jobs[i];
+
+		if (job->handed)
+		{
+			Datum		values[JOB_COLUMNS];
+			bool		nulls[JOB_COLUMNS];
+
+			old = MemoryContextSwitchTo(row_context);
+			job_values(d.queue, job, values, nulls);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+								 nulls);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(row_context);
+			handed++;
+		}
+		if (mode != DISPATCH_PEEK)
+			spool_consume(&d, job);
+	}
+	if (mode != DISPATCH_PEEK)
+		foreach(cell, d.picks)
+			spool_pick_finish(&d, lfirst(cell));
+	if (handed == 0 && d.conflict[0] != 0)
+		spool_dispatch_raise_conflict(&d);
+	return (Datum) 0;
+}
+
+Datum
+spool_take(PG_FUNCTION_ARGS)
+{
+	return hand_out(fcinfo, DISPATCH_TAKE);
+}
+
+Datum
+spool_peek(PG_FUNCTION_ARGS)
+{
+	return hand_out(fcinfo, DISPATCH_PEEK);
+}

@@ -1,0 +1,475 @@
+/*-------------------------------------------------------------------------
+ * write.c
+ *	  Packets into queues: enqueue numbers and stores, write stores packets
+ *	  that have their numbers.
+ *
+ * All in the caller's transaction.  enqueue holds the producers' lock of a
+ * sequence stream to the end of it, so that its numbers have no holes and
+ * become visible in order; the other orders take the packet's id as number
+ * and lock nothing.
+ *
+ * write takes no lock of the stream.  It compares a packet with what is
+ * stored under its position; two sessions may store the same bytes at the
+ * same time, and the consumer counts identical packets as one.  It shares the
+ * queue's numbers lock, so that nobody skips a number that is being written.
+ *-------------------------------------------------------------------------
+ */
+#include "spool.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "kept.h"
+#include "packet_type.h"
+#include "queue.h"
+#include "spiutil.h"
+#include "store.h"
+#include "stream.h"
+#include "write.h"
+
+/* A number that a batch already holds, for write_many. */
+typedef struct BatchKey
+{
+	int64		position;
+	int64		seq;
+} BatchKey;
+
+typedef struct BatchEntry
+{
+	BatchKey	key;
+	int			last;			/* index of the last packet with it, +1 */
+} BatchEntry;
+
+PG_FUNCTION_INFO_V1(spool_enqueue);
+PG_FUNCTION_INFO_V1(spool_enqueue_many);
+PG_FUNCTION_INFO_V1(spool_write);
+PG_FUNCTION_INFO_V1(spool_write_many);
+PG_FUNCTION_INFO_V1(spool_inbox_insert);
+
+static int64 first_number(SpoolQueue *queue, const SpoolStream *stream,
+						  int count);
+static int64 find_stored(const SpoolRow *row, bool *taken);
+static int64 find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain,
+						   bool *taken);
+static void check_packet(struct varlena *packet, const PacketHeader *header);
+
+/* The first of some consecutive numbers, under the producers' lock. */
+static int64
+first_number(SpoolQueue *queue, const SpoolStream *stream, int count)
+{
+	SpoolState	state;
+	int64		first;
+
+	spool_stream_state(queue, stream, &state);
+	first = Max(state.next, state.high + 1);
+	first = Max(first, spool_store_highest(stream->id, first) + 1);
+	if (first > SPOOL_MAX_SEQ - count + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("stream \"%s\" of queue \"%s\" has no numbers left",
+						stream->name, queue->name)));
+	return first;
+}
+
+/*
+ * Number and store payloads; returns the first number.  packet_id, if not
+ * NULL, gets the id of the last packet.
+ */
+int64
+spool_store_payloads(SpoolQueue *queue, const char *stream_name,
+					 PacketTemplate *template, const SpoolPayloads *payloads,
+					 int64 *packet_id)
+{
+	bool		one_stream = !spool_by_number(queue->order);
+	Oid			ids = spool_relation_oid("packet_id_seq");
+	SpoolStream stream;
+	SpoolRow   *rows;
+	int64		first = 0;
+
+	spool_stream_get(queue, one_stream ? "" : stream_name, &stream);
+	if (!one_stream)
+		spool_numbering_begin(queue, &stream, true,
+							  queue->order == ORDER_SEQUENCE);
+	if (queue->order == ORDER_SEQUENCE)
+		first = first_number(queue, &stream, payloads->count);
+
+	spool_packet_now(&template->fields.secs, &template->fields.nanos);
+	rows = palloc0(payloads->count * sizeof(SpoolRow));
+	for (int i = 0; i < payloads->count; i++)
+	{
+		SpoolRow   *row = &rows[i];
+
+		row->stream = stream.id;
+		row->packet_id = nextval_internal(ids, false);
+		row->seq = queue->order == ORDER_SEQUENCE ? first + i :
+			row->packet_id;
+		template->fields.seq = row->seq;
+		row->packet = spool_packet_build(template, payloads->data[i],
+										 payloads->sizes[i]);
+		row->position = !one_stream ? row->seq :
+			template->fields.secs * INT64CONST(1000000000) +
+			template->fields.nanos;
+	}
+	spool_store_append(rows, payloads->count);
+	if (packet_id)
+		*packet_id = rows[payloads->count - 1].packet_id;
+	first = rows[0].seq;
+	for (int i = 0; i < payloads->count; i++)
+		pfree(rows[i].packet);
+	pfree(rows);
+	return first;
+}
+
+/* enqueue(queue, payload, stream, params, env, kind) */
+Datum
+spool_enqueue(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue;
+	PacketTemplate template;
+	SpoolPayloads payloads;
+	const char *data;
+	size_t		size;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("queue must not be null")));
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
+							 QUEUE_PRODUCE);
+	data = spool_payload_arg(fcinfo, 1, &size);
+	spool_packet_template(&template,
+						  PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
+						  PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4),
+						  PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_PP(5));
+	payloads.count = 1;
+	payloads.data = &data;
+	payloads.sizes = &size;
+	PG_RETURN_INT64(spool_store_payloads(queue, spool_stream_arg(fcinfo, 2),
+										 &template, &payloads, NULL));
+}
+
+/* enqueue_many(queue, payloads, stream) */
+Datum
+spool_enqueue_many(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue;
+	PacketTemplate template;
+	SpoolPayloads payloads;
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+	Oid			type;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null",
+						PG_ARGISNULL(0) ? "queue" : "payloads")));
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
+							 QUEUE_PRODUCE);
+	array = PG_GETARG_ARRAYTYPE_P(1);
+	type = ARR_ELEMTYPE(array);
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	deconstruct_array(array, type, typlen, typbyval, typalign, &elements,
+					  &nulls, &payloads.count);
+	if (payloads.count == 0)
+		PG_RETURN_NULL();
+	payloads.data = palloc(payloads.count * sizeof(char *));
+	payloads.sizes = palloc(payloads.count * sizeof(size_t));
+	for (int i = 0; i < payloads.count; i++)
+	{
+		payloads.data[i] = "";
+		payloads.sizes[i] = 0;
+		if (!nulls[i])
+			payloads.data[i] = spool_payload_datum(elements[i], type,
+												   &payloads.sizes[i]);
+	}
+	spool_packet_template(&template, NULL, NULL, NULL);
+	PG_RETURN_INT64(spool_store_payloads(queue, spool_stream_arg(fcinfo, 2),
+										 &template, &payloads, NULL));
+}
+
+/*
+ * Refuse what no command could be given: a zero byte ends a parameter or an
+ * environment variable.
+ */
+static void
+check_packet(struct varlena *packet, const PacketHeader *header)
+{
+	if (spool_packet_has_nul(header))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("packet has a parameter or environment variable with a zero byte"),
+				 errdetail("No program can be given such a value.")));
+}
+
+/*
+ * The id of a stored packet with the row's position, number and bytes, or 0.
+ * *taken: another packet has the same position and number.
+ */
+static int64
+find_stored(const SpoolRow *row, bool *taken)
+{
+	SpoolScan	scan;
+	SpoolRow	stored;
+	int64		same = 0;
+
+	spool_store_scan_begin(&scan, row->stream, row->position,
+						   ForwardScanDirection);
+	while (same == 0 && spool_store_scan_next(&scan, &stored) &&
+		   stored.position == row->position)
+	{
+		if (stored.seq != row->seq)
+			continue;
+		if (spool_same_packet(stored.packet, row->packet))
+			same = stored.packet_id;
+		else
+			*taken = true;
+	}
+	spool_store_scan_end(&scan);
+	return same;
+}
+
+/* The same among the rows of this batch before n; enters row n. */
+static int64
+find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain, bool *taken)
+{
+	BatchKey	key;
+	BatchEntry *entry;
+	bool		found;
+
+	key.position = rows[n].position;
+	key.seq = rows[n].seq;
+	entry = hash_search(batch, &key, HASH_ENTER, &found);
+	chain[n] = found ? entry->last : 0;
+	for (int i = chain[n]; i > 0; i = chain[i - 1])
+	{
+		if (spool_same_packet(rows[i - 1].packet, rows[n].packet))
+			return rows[i - 1].packet_id;
+		*taken = true;
+	}
+	entry->last = n + 1;
+	return 0;
+}
+
+/* Store packets that have their numbers; written[i] tells what became of i. */
+void
+spool_write_packets(SpoolQueue *queue, const char *stream_name,
+					struct varlena **packets, int count,
+					SpoolWritten *written)
+{
+	bool		one_stream = !spool_by_number(queue->order);
+	Oid			ids = spool_relation_oid("packet_id_seq");
+	SpoolRow   *rows = palloc0(Max(count, 1) * sizeof(SpoolRow));
+	int		   *chain = palloc0(Max(count, 1) * sizeof(int));
+	int			nrows = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	SpoolStream stream;
+	SpoolState	state;
+	HASHCTL		info;
+	HTAB	   *batch;
+
+	memset(&info, 0, sizeof(info));
+	info.keysize = sizeof(BatchKey);
+	info.entrysize = sizeof(BatchEntry);
+	info.hcxt = CurrentMemoryContext;
+	batch = hash_create("spool batch", 64, &info,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	spool_stream_get(queue, one_stream ? "" : stream_name, &stream);
+	if (!one_stream)
+	{
+		spool_queue_numbers_lock(queue, AccessShareLock);
+		spool_numbering_begin(queue, &stream, false, false);
+	}
+	spool_stream_state(queue, &stream, &state);
+
+	for (int i = 0; i < count; i++)
+	{
+		SpoolRow   *row = &rows[nrows];
+		PacketHeader header;
+		bool		taken = false;
+		int64		same;
+
+		spool_packet_header(packets[i], &header);
+		check_packet(packets[i], &header);
+		row->stream = stream.id;
+		row->seq = spool_packet_seq(&header);
+		row->position = one_stream ? spool_packet_nanoseconds(&header) :
+			row->seq;
+		row->arrived = now;
+		row->has_arrived = true;
+		row->packet = packets[i];
+		written[i].seq = row->seq;
+
+		if (!one_stream && row->seq < state.next)
+		{
+			written[i].status = "late";
+			written[i].packet_id = 0;
+			if (queue->order == ORDER_SEQUENCE)
+			{
+				SpoolKept	kept = {.state = KEPT_DEAD, .reason = REASON_LATE};
+
+				same = spool_kept_same(stream.id, row->seq, row->packet);
+				if (same == 0)
+				{
+					row->packet_id = nextval_internal(ids, false);
+					spool_kept_add(row, &kept);
+				}
+				else
+					written[i].status = "duplicate";
+				written[i].packet_id = same ? same : row->packet_id;
+			}
+			continue;
+		}
+
+		row->packet_id = 0;
+		same = find_stored(row, &taken);
+		if (same == 0)
+		{
+			row->packet_id = nextval_internal(ids, false);
+			same = find_in_batch(batch, rows, nrows, chain, &taken);
+		}
+		written[i].packet_id = same ? same : row->packet_id;
+		written[i].status = same ? "duplicate" :
+			taken && !one_stream ? "conflict" : "stored";
+		if (same == 0)
+			nrows++;
+	}
+	spool_store_append(rows, nrows);
+	hash_destroy(batch);
+	pfree(chain);
+	pfree(rows);
+}
+
+/* write(queue, packet, stream) */
+Datum
+spool_write(PG_FUNCTION_ARGS)
+{
+	SpoolQueue *queue;
+	struct varlena *packet;
+	SpoolWritten written;
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null",
+						PG_ARGISNULL(0) ? "queue" : "packet")));
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
+							 QUEUE_PRODUCE);
+	packet = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
+	spool_write_packets(queue, spool_stream_arg(fcinfo, 2), &packet, 1, &written);
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+	values[0] = Int64GetDatum(written.packet_id);
+	nulls[0] = written.packet_id == 0;
+	values[1] = Int64GetDatum(written.seq);
+	values[2] = CStringGetTextDatum(written.status);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values,
+													  nulls)));
+}
+
+/* write_many(queue, packets, stream) */
+Datum
+spool_write_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	SpoolQueue *queue;
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	struct varlena **packets;
+	SpoolWritten *written;
+	int			count;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null",
+						PG_ARGISNULL(0) ? "queue" : "packets")));
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
+							 QUEUE_PRODUCE);
+	array = PG_GETARG_ARRAYTYPE_P(1);
+	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	packets = palloc(Max(count, 1) * sizeof(struct varlena *));
+	written = palloc0(Max(count, 1) * sizeof(SpoolWritten));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("packets must not contain nulls")));
+		packets[i] = PG_DETOAST_DATUM_PACKED(elements[i]);
+	}
+	spool_write_packets(queue, spool_stream_arg(fcinfo, 2), packets, count,
+						written);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[3];
+		bool		isnull[3] = {false, false, false};
+
+		values[0] = Int64GetDatum(written[i].packet_id);
+		isnull[0] = written[i].packet_id == 0;
+		values[1] = Int64GetDatum(written[i].seq);
+		values[2] = CStringGetTextDatum(written[i].status);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 isnull);
+	}
+	return (Datum) 0;
+}
+
+/* Trigger on the view spool.inbox: a row inserted is a packet written. */
+Datum
+spool_inbox_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	tupdesc;
+	HeapTuple	tuple;
+	SpoolWritten written;
+	struct varlena *packet;
+	SpoolQueue *queue;
+	Datum		values[3];
+	bool		nulls[3];
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_INSTEAD(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("spool.inbox_insert must be called by the trigger on spool.inbox")));
+	tupdesc = RelationGetDescr(trigger->tg_relation);
+	tuple = trigger->tg_trigtuple;
+	for (int i = 0; i < 3; i++)
+		values[i] = heap_getattr(tuple, i + 1, tupdesc, &nulls[i]);
+	if (nulls[0] || nulls[2])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", nulls[0] ? "queue" : "packet")));
+	queue = spool_queue_open(DatumGetTextPP(values[0]), SPOOL_WRITE,
+							 QUEUE_PRODUCE);
+	packet = PG_DETOAST_DATUM_PACKED(values[2]);
+	spool_write_packets(queue,
+						nulls[1] ? "" : TextDatumGetCString(values[1]),
+						&packet, 1, &written);
+	return PointerGetDatum(tuple);
+}
