@@ -8,6 +8,8 @@
 
 #include "utils/timestamp.h"
 
+#include "packet.h"
+
 typedef enum SpoolOutcome
 {
 	OUTCOME_OK,
@@ -31,5 +33,13 @@ typedef struct SpoolAttempt
 	struct varlena *output;		/* stdout, bytea; NULL for handlers */
 	struct varlena *errors;		/* stderr, bytea; NULL for handlers */
 } SpoolAttempt;
+
+/* Columns that spool_attempt_columns fills. */
+#define SPOOL_ATTEMPT_COLUMNS 9
+
+extern bool spool_attempt_without_command(PacketKind kind,
+										  SpoolAttempt *attempt);
+extern void spool_attempt_columns(const SpoolAttempt *attempt, Datum *values,
+								  bool *nulls);
 
 #endif							/* SPOOL_ATTEMPT_H */

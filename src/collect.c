@@ -22,7 +22,7 @@
  *			 remembered by the backend and forgotten when a transaction aborts.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/detoast.h"
 #include "access/xact.h"
@@ -33,6 +33,7 @@
 
 #include "dispatch.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* A scan that returns the packets of one position and number together. */
 typedef struct GroupScan

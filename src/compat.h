@@ -48,6 +48,13 @@
 #define compat_my_lxid	(MyProc->lxid)
 #endif
 
+/* 17 can ask for a stronger mode */
+#if PG_VERSION_NUM >= 170000
+#define compat_lock_held(tag, mode)	LockHeldByMe(tag, mode, false)
+#else
+#define compat_lock_held(tag, mode)	LockHeldByMe(tag, mode)
+#endif
+
 /* 16 asks whether the member may SET ROLE */
 #if PG_VERSION_NUM >= 160000
 #define compat_check_can_set_role(member, role) \

@@ -8,10 +8,12 @@
  * packet where it is; elsewhere the packet is removed.  What is retained,
  * left or dead is copied to kept first.  spool_pick_finish appends the state,
  * once per stream and transaction.
+ *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "dispatch.h"
+#include "spool.h"
 
 static void flush_done(SpoolPick *pick);
 static void consume_kept(SpoolDispatch *d, SpoolJob *job);

@@ -16,8 +16,9 @@
  *
  * With k streams picked each gives limit / k jobs, then what is left goes
  * round.  The jobs come out sorted by (first packet of the stream, number).
+ *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -29,6 +30,7 @@
 #include "history.h"
 #include "runner.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* Where the last look of this backend ended, by queue. */
 typedef struct RoundRobin
@@ -42,6 +44,7 @@ static HTAB *round_robins = NULL;
 static char *last_stream(SpoolQueue *queue);
 static void remember_stream(SpoolQueue *queue, const char *name);
 static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
+static bool may_have_work(SpoolDispatch *d, SpoolStream *stream);
 static bool may_consume(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
@@ -152,6 +155,28 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 	sort_out(d);
 }
 
+/*
+ * A look without a lock, so that streams where nothing can be picked are not
+ * locked.  It may be wrong about what changes at the same time.
+ */
+static bool
+may_have_work(SpoolDispatch *d, SpoolStream *stream)
+{
+	SpoolState	state;
+	int64		first;
+
+	spool_stream_state(d->queue, stream, &state);
+	if (state.paused != NULL)
+		return false;
+	if (state.runner != 0)
+		return !spool_runner_alive(state.runner);
+	if (state.ahead > 0)
+		return true;
+	return spool_store_first(stream->id, state.next, &first) &&
+		(first == state.next || d->order != ORDER_SEQUENCE ||
+		 spool_numbering(stream->id) == NUMBERED_BY_QUEUE);
+}
+
 /* Pick streams round-robin, one job of each, until there are enough. */
 static void
 walk_streams(SpoolDispatch *d)
@@ -173,7 +198,7 @@ walk_streams(SpoolDispatch *d)
 			CHECK_FOR_INTERRUPTS();
 			if (lap == 1 && strcmp(stream.name, start) > 0)
 				break;
-			if (try_stream(d, &stream, 1))
+			if (may_have_work(d, &stream) && try_stream(d, &stream, 1))
 			{
 				picked++;
 				last = stream.name;
@@ -207,6 +232,8 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	pick = palloc0(sizeof(SpoolPick));
 	pick->stream = *stream;
 	spool_stream_state(d->queue, stream, &pick->state);
+	if (d->mode != DISPATCH_PEEK)
+		spool_state_check_snapshot(&pick->state);
 	if (!may_consume(d, pick))
 		return false;
 

@@ -12,7 +12,7 @@
  * the end of the session is no failure of the job and passes on.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -30,6 +30,7 @@
 
 #include "handler.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* The plan of the last handler, kept while statement and path are the same. */
 static SPIPlanPtr kept_plan = NULL;
@@ -41,6 +42,7 @@ static volatile sig_atomic_t timed_out = false;
 
 static void handle_timeout(void);
 static TimeoutId timeout_id(void);
+static void end_timeout(SpoolHandler *handler);
 static char *safe_path(const char *path);
 static void forget_plan(void);
 static SPIPlanPtr handler_plan(const char *statement, const char *path);
@@ -76,6 +78,17 @@ timeout_id(void)
 	if (id == MAX_TIMEOUTS)
 		id = RegisterTimeout(USER_TIMEOUT, handle_timeout);
 	return id;
+}
+
+/* The job has ended: its time cannot be over any more. */
+static void
+end_timeout(SpoolHandler *handler)
+{
+	if (handler->timeout_ms == 0)
+		return;
+	disable_timeout(timeout_id(), false);
+	if (timed_out)
+		QueryCancelPending = false;
 }
 
 /* A search_path in which temporary objects come last. */
@@ -208,8 +221,7 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 							SPI_result_code_string(rc))));
 		constraints_immediate();
 		SPI_finish();
-		if (handler->timeout_ms > 0)
-			disable_timeout(timeout_id(), false);
+		end_timeout(handler);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -217,8 +229,7 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 	}
 	PG_CATCH();
 	{
-		if (handler->timeout_ms > 0)
-			disable_timeout(timeout_id(), false);
+		end_timeout(handler);
 		if (geterrcode() == ERRCODE_QUERY_CANCELED && !timed_out)
 		{
 			RollbackAndReleaseCurrentSubTransaction();

@@ -6,22 +6,14 @@
  * died, in the transaction that finds that out.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
 #include "history.h"
 #include "spiutil.h"
-
-const char *
-spool_outcome_name(SpoolOutcome outcome)
-{
-	static const char *const names[] = {"ok", "error", "exit", "signal",
-	"timeout", "start_failed", "crashed"};
-
-	return names[outcome];
-}
+#include "spool.h"
 
 /* Write an attempt if the queue's history keeps such. */
 void
@@ -35,37 +27,23 @@ spool_history_add(SpoolQueue *queue, const char *stream, int64 seq,
 		INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID,
 		BYTEAOID, BYTEAOID);
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[5 + SPOOL_ATTEMPT_COLUMNS];
+	bool		isnull[5 + SPOOL_ATTEMPT_COLUMNS] = {false};
+	char		nulls[5 + SPOOL_ATTEMPT_COLUMNS];
 
 	if (queue->history == HISTORY_NONE ||
 		(queue->history == HISTORY_FAILURES &&
 		 attempt->outcome == OUTCOME_OK))
 		return;
 
-	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int32GetDatum(queue->id);
 	values[1] = CStringGetTextDatum(stream);
 	values[2] = Int64GetDatum(seq);
 	values[3] = Int64GetDatum(packet_id);
 	values[4] = Int32GetDatum(number);
-	values[5] = TimestampTzGetDatum(attempt->started_at);
-	values[6] = TimestampTzGetDatum(attempt->finished_at);
-	values[7] = CStringGetTextDatum(spool_outcome_name(attempt->outcome));
-	values[8] = Int32GetDatum(attempt->exit_code);
-	nulls[8] = attempt->outcome == OUTCOME_EXIT ? ' ' : 'n';
-	values[9] = Int32GetDatum(attempt->signal);
-	nulls[9] = attempt->outcome == OUTCOME_SIGNAL ? ' ' : 'n';
-	nulls[10] = attempt->sqlstate ? ' ' : 'n';
-	if (attempt->sqlstate)
-		values[10] = CStringGetTextDatum(unpack_sql_state(attempt->sqlstate));
-	nulls[11] = attempt->message ? ' ' : 'n';
-	if (attempt->message)
-		values[11] = CStringGetTextDatum(attempt->message);
-	values[12] = PointerGetDatum(attempt->output);
-	nulls[12] = attempt->output ? ' ' : 'n';
-	values[13] = PointerGetDatum(attempt->errors);
-	nulls[13] = attempt->errors ? ' ' : 'n';
+	spool_attempt_columns(attempt, &values[5], &isnull[5]);
+	for (int i = 0; i < (int) lengthof(isnull); i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
 	(void) spool_exec_alone(&plan, values, nulls);
 }
 

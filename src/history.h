@@ -15,6 +15,5 @@ extern void spool_history_add(SpoolQueue *queue, const char *stream,
 extern void spool_history_crashed(SpoolQueue *queue, const char *stream,
 								  int64 packet_id, int32 number,
 								  TimestampTz started_at);
-extern const char *spool_outcome_name(SpoolOutcome outcome);
 
 #endif							/* SPOOL_HISTORY_H */

@@ -9,7 +9,7 @@
  * the one who locked the packet; adding a late packet needs no lock.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
@@ -18,6 +18,7 @@
 
 #include "kept.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* The statement of spool_kept_add and its order of parameters. */
 #define KEPT_PARAMETERS 10

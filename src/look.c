@@ -6,7 +6,7 @@
  * committed when each stream was looked at.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
@@ -21,6 +21,7 @@
 #include "queue.h"
 #include "runner.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 #include "stream.h"
 

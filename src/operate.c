@@ -7,11 +7,12 @@
  * claim or a program that runs), reads the newest state and appends one.
  * Who moves a cursor past numbers that may still come also waits for writers
  * that have not committed: by the queue's numbers lock if senders number the
- * stream, by the producers' lock if the queue does.  What was done is
+ * stream, by the producers' lock if the queue does.  The stream's lock comes
+ * first, as in a transaction that takes and then writes.  What was done is
  * recorded in spool.action.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@
 #include "queue.h"
 #include "runner.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 #include "stream.h"
 
@@ -135,7 +137,8 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 
 		name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 		spool_stream_open(queue, name, &stream, &state);
-		state.paused = !pause ? NULL : reason ? text_to_cstring(reason) : "";
+		state.paused = !pause ? NULL :
+			reason ? text_to_cstring(reason) : pstrdup("");
 		spool_state_append(&state);
 	}
 	record(queue, name, pause ? "pause" : "resume", 1, 0, 0, reason);
@@ -216,9 +219,9 @@ spool_set_next_seq(PG_FUNCTION_ARGS)
 	spool_queue_refuse_append_only(queue);
 	spool_packet_check_seq(next);
 	spool_stream_get(queue, name, &stream);
+	spool_stream_open(queue, name, &stream, &state);
 	spool_queue_numbers_lock(queue, ExclusiveLock);
 	spool_numbering_lock(stream.id);
-	spool_stream_open(queue, name, &stream, &state);
 	before = state.next;
 	move_cursor(queue, &stream, &state, next);
 	record(queue, name, "set_next_seq", before, next, 0, NULL);
@@ -240,8 +243,8 @@ spool_skip_gap(PG_FUNCTION_ARGS)
 	spool_queue_refuse_append_only(queue);
 	if (queue->order != ORDER_SEQUENCE)
 		PG_RETURN_INT64(0);
-	spool_queue_numbers_lock(queue, ExclusiveLock);
 	spool_stream_open(queue, name, &stream, &state);
+	spool_queue_numbers_lock(queue, ExclusiveLock);
 	spool_store_scan_begin(&scan, stream.id, state.next, ForwardScanDirection);
 	first = spool_store_scan_next(&scan, &row) ? row.seq : state.next;
 	spool_store_scan_end(&scan);

@@ -282,15 +282,6 @@ spool_env_raw(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A time as RFC 3339 to the second, without its offset from UTC. */
-static char *
-format_time(const struct pg_tm *tm, int leap)
-{
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d",
-					tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday,
-					tm->tm_hour, tm->tm_min, tm->tm_sec + leap);
-}
-
 static void
 put_variable(FunctionCallInfo fcinfo, const char *name, const char *value)
 {
@@ -298,31 +289,41 @@ put_variable(FunctionCallInfo fcinfo, const char *name, const char *value)
 }
 
 /*
- * The creation time in five forms.  Nanoseconds of a second and more are a
- * leap second, as in fspl: 23:59:60.
+ * The creation time as RFC 3339 writes it, to the second: in UTC, or in the
+ * session's time zone.  Nanoseconds of a second and more are a leap second,
+ * as in fspl: 23:59:60.
  */
+char *
+spool_packet_rfc3339(const PacketHeader *header, bool local)
+{
+	pg_time_t	secs = (pg_time_t) header->secs;
+	const struct pg_tm *tm;
+	char	   *date;
+	long		offset;
+
+	tm = local ? pg_localtime(&secs, session_timezone) : pg_gmtime(&secs);
+	date = psprintf("%04d-%02d-%02dT%02d:%02d:%02d",
+					tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday,
+					tm->tm_hour, tm->tm_min,
+					tm->tm_sec + (int) (header->nanos / NANOS_PER_SEC));
+	if (!local)
+		return psprintf("%sZ", date);
+	offset = labs(tm->tm_gmtoff) / SECS_PER_MINUTE;
+	return psprintf("%s%c%02ld:%02ld", date, tm->tm_gmtoff < 0 ? '-' : '+',
+					offset / MINS_PER_HOUR, offset % MINS_PER_HOUR);
+}
+
+/* The creation time in four forms. */
 static void
 put_times(FunctionCallInfo fcinfo, const PacketHeader *header)
 {
-	pg_time_t	secs = (pg_time_t) header->secs;
-	int			leap = header->nanos / NANOS_PER_SEC;
-	const struct pg_tm *tm;
-	long		offset;
-
 	put_variable(fcinfo, "FSPL_CTIME_SECS",
 				 psprintf("%lld", (long long) header->secs));
 	put_variable(fcinfo, "FSPL_CTIME_NANOS", psprintf("%u", header->nanos));
-
-	tm = pg_gmtime(&secs);
 	put_variable(fcinfo, "FSPL_CTIME_RFC3339_UTC",
-				 psprintf("%sZ", format_time(tm, leap)));
-
-	tm = pg_localtime(&secs, session_timezone);
-	offset = labs(tm->tm_gmtoff) / SECS_PER_MINUTE;
+				 spool_packet_rfc3339(header, false));
 	put_variable(fcinfo, "FSPL_CTIME_RFC3339_LOCAL",
-				 psprintf("%s%c%02ld:%02ld", format_time(tm, leap),
-						  tm->tm_gmtoff < 0 ? '-' : '+',
-						  offset / MINS_PER_HOUR, offset % MINS_PER_HOUR));
+				 spool_packet_rfc3339(header, true));
 }
 
 Datum

@@ -83,6 +83,9 @@ extern bool spool_packet_kind_from_name(const char *name, PacketKind *kind);
 extern int64 spool_packet_nanoseconds(const PacketHeader *header);
 extern TimestampTz spool_packet_ctime(const PacketHeader *header);
 
+/* Creation time as RFC 3339, in UTC or the session's time zone. */
+extern char *spool_packet_rfc3339(const PacketHeader *header, bool local);
+
 /* Now, as seconds and nanoseconds since 1970. */
 extern void spool_packet_now(int64 *secs, uint32 *nanos);
 

@@ -25,7 +25,7 @@
  * READ COMMITTED.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -46,6 +46,7 @@
 #include "program.h"
 #include "runner.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* One pass over a queue. */
 typedef struct Pass
@@ -79,7 +80,6 @@ static void pass_dispatch(Pass *pass);
 static void record_dispatch(Pass *pass, SpoolDispatch *d);
 static void run_handlers(Pass *pass);
 static void run_program(Pass *pass);
-static bool run_without_command(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(Pass *pass, int upto);
 static void pass_settle(Pass *pass);
 static void settle_pick(Pass *pass, SpoolDispatch *d, SpoolPick *pick);
@@ -88,7 +88,8 @@ static void settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job,
 static void note_failure(Pass *pass, SpoolDispatch *d, SpoolJob *job,
 						 SpoolAttempt *attempt);
 static void pass_give_way(Pass *pass);
-static void pass_cancel(Pass *pass);
+static void take_back(Pass *pass);
+static pg_noinline void pass_cancel(Pass *pass);
 static void pass_run(Pass *pass);
 static void pass_do(Pass *pass);
 static void check_command(SpoolQueue *queue);
@@ -225,22 +226,6 @@ record_dispatch(Pass *pass, SpoolDispatch *d)
 	}
 }
 
-/* NOP and Fail packets run nothing; true if the job is one. */
-static bool
-run_without_command(SpoolJob *job, SpoolAttempt *attempt)
-{
-	if (job->header.kind == PACKET_COMMAND)
-		return false;
-	memset(attempt, 0, sizeof(SpoolAttempt));
-	attempt->started_at = attempt->finished_at = GetCurrentTimestamp();
-	if (job->header.kind == PACKET_FAIL)
-	{
-		attempt->outcome = OUTCOME_ERROR;
-		attempt->message = pstrdup("Fail packet");
-	}
-	return true;
-}
-
 /* Whether an earlier job of the batch keeps job upto from being run. */
 static bool
 pick_failed(Pass *pass, int upto)
@@ -284,7 +269,7 @@ run_handlers(Pass *pass)
 			continue;
 		pass->ran[i] = true;
 		MemoryContextSwitchTo(context);
-		if (!run_without_command(job, attempt))
+		if (!spool_attempt_without_command(job->header.kind, attempt))
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
 
@@ -311,7 +296,7 @@ run_program(Pass *pass)
 
 	MemoryContextSwitchTo(pass->batch_context);
 	pass->ran[0] = true;
-	if (run_without_command(job, &pass->attempts[0]))
+	if (spool_attempt_without_command(job->header.kind, &pass->attempts[0]))
 		return;
 	run.path = d->queue->program;
 	run.nargs = d->queue->nargs;
@@ -459,7 +444,7 @@ pass_give_way(Pass *pass)
  * committed, or its outcome is not known and it will be repeated.
  */
 static void
-pass_cancel(Pass *pass)
+take_back(Pass *pass)
 {
 	static SpoolPlan plan = SPOOL_PLAN(
 		"UPDATE spool.kept SET state = 'ready', runner = 0"
@@ -474,9 +459,9 @@ pass_cancel(Pass *pass)
 	{
 		values[0] = Int64GetDatum(pass->runner);
 		(void) spool_exec_alone(&plan, values, NULL);
-		return;
 	}
-	foreach(cell, d->picks)
+	else
+		foreach(cell, d->picks)
 	{
 		SpoolPick  *pick = lfirst(cell);
 
@@ -489,6 +474,26 @@ pass_cancel(Pass *pass)
 		pick->state.run_jobs = 0;
 		spool_state_append(&pick->state);
 	}
+}
+
+/* Stop being a runner, whatever taking the dispatch back meets. */
+static pg_noinline void
+pass_cancel(Pass *pass)
+{
+	PG_TRY();
+	{
+		if (pass->batch != NULL)
+		{
+			pass_begin_transaction();
+			take_back(pass);
+			pass_commit(pass);
+		}
+	}
+	PG_FINALLY();
+	{
+		spool_runner_end(pass->runner);
+	}
+	PG_END_TRY();
 }
 
 /* The loop. */
@@ -534,15 +539,12 @@ pass_do(Pass *pass)
 		MemoryContextSwitchTo(pass->context);
 		error = CopyErrorData();
 		FlushErrorState();
+		/* the error may have left a statement of ours within its own SPI */
+		while (!SPI_inside_nonatomic_context())
+			SPI_finish();
 		SPI_rollback();
 		MemoryContextSwitchTo(pass->context);
-		if (pass->batch != NULL)
-		{
-			pass_begin_transaction();
-			pass_cancel(pass);
-			pass_commit(pass);
-		}
-		spool_runner_end(pass->runner);
+		pass_cancel(pass);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

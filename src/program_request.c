@@ -50,7 +50,6 @@ static void add_numbered(Strings *strings, PacketItems items);
 static void add_set_variables(Strings *strings, PacketItems items);
 static void read_variable(PacketItems *items, Variable *variable);
 static int	compare_variables(const void *a, const void *b);
-static char *rfc3339(const PacketHeader *header, bool local);
 static void add(Strings *strings, const char *data, size_t len);
 static void add_text(Strings *strings, char *string);
 
@@ -137,9 +136,9 @@ add_environment(Strings *strings, const SpoolProgramRun *run,
 							   (long long) header->secs));
 	add_text(strings, psprintf("FSPL_CTIME_NANOS=%u", header->nanos));
 	add_text(strings, psprintf("FSPL_CTIME_RFC3339_UTC=%s",
-							   rfc3339(header, false)));
+							   spool_packet_rfc3339(header, false)));
 	add_text(strings, psprintf("FSPL_CTIME_RFC3339_LOCAL=%s",
-							   rfc3339(header, true)));
+							   spool_packet_rfc3339(header, true)));
 	add_numbered(strings, header->params);
 	add_set_variables(strings, header->env);
 
@@ -243,31 +242,6 @@ compare_variables(const void *a, const void *b)
 	if (rc == 0)
 		rc = (x->index > y->index) - (x->index < y->index);
 	return rc;
-}
-
-/*
- * The creation time as RFC 3339 writes it, to the second: in UTC, or in the
- * session's time zone.  Nanoseconds of a second and more are a leap second.
- */
-static char *
-rfc3339(const PacketHeader *header, bool local)
-{
-	pg_time_t	secs = header->secs;
-	struct pg_tm *tm;
-	char	   *date;
-	int			offset;
-
-	tm = local ? pg_localtime(&secs, session_timezone) : pg_gmtime(&secs);
-	date = psprintf("%04d-%02d-%02dT%02d:%02d:%02d",
-					tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday,
-					tm->tm_hour, tm->tm_min,
-					tm->tm_sec + (int) (header->nanos / 1000000000));
-	if (!local)
-		return psprintf("%sZ", date);
-
-	offset = abs((int) tm->tm_gmtoff) / 60;
-	return psprintf("%s%c%02d:%02d", date, tm->tm_gmtoff < 0 ? '-' : '+',
-					offset / 60, offset % 60);
 }
 
 /* Add one string to a request. */

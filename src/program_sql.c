@@ -27,21 +27,11 @@ enum
 	ATTEMPT_SEQ,
 	ATTEMPT_PACKET_ID,
 	ATTEMPT_NUMBER,
-	ATTEMPT_STARTED_AT,
-	ATTEMPT_FINISHED_AT,
-	ATTEMPT_OUTCOME,
-	ATTEMPT_EXIT_CODE,
-	ATTEMPT_SIGNAL,
-	ATTEMPT_SQLSTATE,
-	ATTEMPT_MESSAGE,
-	ATTEMPT_STDOUT,
-	ATTEMPT_STDERR,
-	ATTEMPT_COLUMNS
+	ATTEMPT_RUN,
+	ATTEMPT_COLUMNS = ATTEMPT_RUN + SPOOL_ATTEMPT_COLUMNS
 };
 
 static void get_arguments(ArrayType *array, SpoolProgramRun *run);
-static void settle_without_program(PacketKind kind, SpoolAttempt *attempt);
-static const char *outcome_name(SpoolOutcome outcome);
 static Datum attempt_row(FunctionCallInfo fcinfo, const PacketHeader *header,
 						 const SpoolAttempt *attempt);
 
@@ -54,7 +44,6 @@ spool_run_packet(PG_FUNCTION_ARGS)
 	SpoolAttempt attempt;
 	PacketHeader header;
 	int			i;
-
 	static const char *const names[] = {"packet", "program", "args"};
 
 	spool_program_check_rights(GetUserId());
@@ -70,10 +59,8 @@ spool_run_packet(PG_FUNCTION_ARGS)
 	get_arguments(PG_GETARG_ARRAYTYPE_P(2), &run);
 
 	spool_packet_header(run.packet, &header);
-	if (header.kind == PACKET_COMMAND)
+	if (!spool_attempt_without_command(header.kind, &attempt))
 		spool_program_run(&run, &attempt);
-	else
-		settle_without_program(header.kind, &attempt);
 
 	PG_RETURN_DATUM(attempt_row(fcinfo, &header, &attempt));
 }
@@ -98,79 +85,22 @@ get_arguments(ArrayType *array, SpoolProgramRun *run)
 	}
 }
 
-/* NOP and Fail packets run nothing. */
-static void
-settle_without_program(PacketKind kind, SpoolAttempt *attempt)
-{
-	memset(attempt, 0, sizeof(*attempt));
-	attempt->started_at = GetCurrentTimestamp();
-	attempt->finished_at = attempt->started_at;
-	attempt->outcome = OUTCOME_OK;
-	if (kind == PACKET_FAIL)
-	{
-		attempt->outcome = OUTCOME_ERROR;
-		attempt->message = "Fail packet";
-	}
-}
-
-static const char *
-outcome_name(SpoolOutcome outcome)
-{
-	switch (outcome)
-	{
-		case OUTCOME_OK:
-			return "ok";
-		case OUTCOME_ERROR:
-			return "error";
-		case OUTCOME_EXIT:
-			return "exit";
-		case OUTCOME_SIGNAL:
-			return "signal";
-		case OUTCOME_TIMEOUT:
-			return "timeout";
-		case OUTCOME_START_FAILED:
-			return "start_failed";
-		case OUTCOME_CRASHED:
-			return "crashed";
-	}
-	elog(ERROR, "unrecognized outcome: %d", outcome);
-	return NULL;				/* keep compiler quiet */
-}
-
-/* The attempt as a row of the view; what it does not know is null. */
+/* The attempt as a row of the view; it has no queue, stream and packet_id. */
 static Datum
 attempt_row(FunctionCallInfo fcinfo, const PacketHeader *header,
 			const SpoolAttempt *attempt)
 {
 	Datum		values[ATTEMPT_COLUMNS] = {0};
-	bool		nulls[ATTEMPT_COLUMNS];
+	bool		nulls[ATTEMPT_COLUMNS] = {true, true, false, true, false};
 	TupleDesc	desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
 		desc->natts != ATTEMPT_COLUMNS)
 		elog(ERROR, "view spool.attempts is not as expected");
 
-	memset(nulls, true, sizeof(nulls));
-#define SET(column, value) \
-	(values[column] = (value), nulls[column] = false)
-
-	SET(ATTEMPT_SEQ, Int64GetDatum(spool_packet_seq(header)));
-	SET(ATTEMPT_NUMBER, Int32GetDatum(1));
-	SET(ATTEMPT_STARTED_AT, TimestampTzGetDatum(attempt->started_at));
-	SET(ATTEMPT_FINISHED_AT, TimestampTzGetDatum(attempt->finished_at));
-	SET(ATTEMPT_OUTCOME, CStringGetTextDatum(outcome_name(attempt->outcome)));
-	if (attempt->outcome == OUTCOME_EXIT)
-		SET(ATTEMPT_EXIT_CODE, Int32GetDatum(attempt->exit_code));
-	if (attempt->outcome == OUTCOME_SIGNAL)
-		SET(ATTEMPT_SIGNAL, Int32GetDatum(attempt->signal));
-	if (attempt->message != NULL)
-		SET(ATTEMPT_MESSAGE, CStringGetTextDatum(attempt->message));
-	if (attempt->output != NULL)
-		SET(ATTEMPT_STDOUT, PointerGetDatum(attempt->output));
-	if (attempt->errors != NULL)
-		SET(ATTEMPT_STDERR, PointerGetDatum(attempt->errors));
-#undef SET
-
+	values[ATTEMPT_SEQ] = Int64GetDatum(spool_packet_seq(header));
+	values[ATTEMPT_NUMBER] = Int32GetDatum(1);
+	spool_attempt_columns(attempt, &values[ATTEMPT_RUN], &nulls[ATTEMPT_RUN]);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 											 values, nulls));
 }

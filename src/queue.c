@@ -18,7 +18,7 @@
  * packet is stored below a cursor unseen.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -33,6 +33,7 @@
 
 #include "queue.h"
 #include "spiutil.h"
+#include "spool.h"
 
 #define MSECS_PER_DAY_F 86400000.0
 

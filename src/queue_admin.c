@@ -8,7 +8,7 @@
  * takers and the job that runs.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -25,6 +25,7 @@
 #include "program.h"
 #include "queue.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 
 /* Arguments that create_queue and alter_queue share. */

@@ -12,8 +12,9 @@
  * A job could release it with pg_advisory_unlock_all().  Another session may
  * then take the runner for dead and take its streams over, which the runner
  * sees when it settles: the state no longer names it, and it rolls back.
+ *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -21,6 +22,7 @@
 
 #include "runner.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* Class of the lock; 1 and 2 are those of the advisory lock functions. */
 #define RUNNER_LOCK_CLASS 0x5350
@@ -50,7 +52,7 @@ spool_runner_end(int64 runner)
 	LOCKTAG		tag;
 
 	SET_RUNNER_TAG(tag, runner);
-	if (LockHeldByMe(&tag, ExclusiveLock))
+	if (compat_lock_held(&tag, ExclusiveLock))
 		(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
@@ -63,7 +65,7 @@ spool_runner_alive(int64 runner)
 	if (runner == 0)
 		return false;
 	SET_RUNNER_TAG(tag, runner);
-	if (LockHeldByMe(&tag, ExclusiveLock))
+	if (compat_lock_held(&tag, ExclusiveLock))
 		return true;
 	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return true;

@@ -6,8 +6,9 @@
  * stream's.  prepare holds the lock to the end of its transaction: numbers
  * have no gap, a rolled-back prepare burns none, and sessions that prepare
  * for one sender wait for each other.
+ *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -20,6 +21,7 @@
 #include "packet_type.h"
 #include "queue.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 #include "stream.h"
 #include "write.h"

@@ -9,7 +9,7 @@
  * isolation level: state and packets must never be read with an older one.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -23,6 +23,7 @@
 #include "utils/syscache.h"
 
 #include "spiutil.h"
+#include "spool.h"
 
 /* Oid of a table or sequence of the extension. */
 Oid

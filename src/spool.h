@@ -22,8 +22,6 @@
 #ifndef SPOOL_H
 #define SPOOL_H
 
-#include "postgres.h"
-
 #include "compat.h"
 
 /* Jobs that one transaction runs: what a backend caches of subtransactions. */

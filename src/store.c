@@ -11,9 +11,9 @@
  *
  * Snapshots: every read is made with GetLatestSnapshot(), at every isolation
  * level.  Whoever decides by what it reads holds the stream's lock
- * (stream.c).  A REPEATABLE READ or SERIALIZABLE transaction whose own
- * snapshot is older than the newest state gets 40001: for it the packets were
- * handed out in the future.
+ * (stream.c).  A REPEATABLE READ or SERIALIZABLE transaction that consumes and
+ * whose own snapshot is older than the newest state gets 40001: for it the
+ * packets were handed out in the future.
  *
  * Rows below a stream's cursor are consumed; spool_store_purge removes them,
  * and states that are not the newest, in sets.  It needs no lock: a committed
@@ -23,7 +23,7 @@
  * A crash leaves what committed transactions wrote.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
@@ -40,6 +40,7 @@
 #include "utils/snapmgr.h"
 
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 
 /* Columns of a segment. */
@@ -79,7 +80,7 @@ static void writer_open(SpoolWriter *writer, const char *table);
 static void writer_close(SpoolWriter *writer);
 static TupleTableSlot *store_slot(SpoolWriter *writer, const SpoolRow *row);
 static void fill_row(SpoolRow *row, TupleTableSlot *slot);
-static void check_own_snapshot(TupleTableSlot *slot);
+static TransactionId slot_writer(TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
 static bool find_removed(int64 packet_id, SpoolRow *row);
 static char *text_or_null(Datum value, bool null);
@@ -342,6 +343,22 @@ spool_store_find(SpoolRow *row)
 	return found;
 }
 
+/* The lowest number stored in a stream, not below from; false if none is. */
+bool
+spool_store_first(int64 stream, int64 from, int64 *seq)
+{
+	SpoolScan	scan;
+	SpoolRow	row;
+	bool		found;
+
+	spool_store_scan_begin(&scan, stream, from, ForwardScanDirection);
+	found = spool_store_scan_next(&scan, &row);
+	if (found)
+		*seq = row.seq;
+	spool_store_scan_end(&scan);
+	return found;
+}
+
 /*
  * The highest number stored in a stream that is ordered by number, not below
  * from; -1 if there is none.
@@ -461,11 +478,10 @@ spool_store_purge(void)
 		" WHERE old.consumer = newest.consumer AND old.stream = newest.stream"
 		"   AND old.version < newest.version",
 		SPI_OK_DELETE);
-	uint64		removed;
+	uint64		rows = spool_exec_alone(&packets, NULL, NULL);
 
-	removed = spool_exec_alone(&packets, NULL, NULL);
 	(void) spool_exec_alone(&states, NULL, NULL);
-	return removed;
+	return rows;
 }
 
 /* The first state of a new stream. */
@@ -508,10 +524,10 @@ spool_state_newest(int64 stream, SpoolState *state)
 		Datum	   *values;
 		bool	   *nulls;
 
-		check_own_snapshot(slot);
 		slot_getallattrs(slot);
 		values = slot->tts_values - 1;
 		nulls = slot->tts_isnull - 1;
+		state->writer = slot_writer(slot);
 		state->stream = stream;
 		state->version = DatumGetInt64(values[STATE_VERSION]);
 		state->next = DatumGetInt64(values[STATE_NEXT]);
@@ -541,28 +557,33 @@ spool_state_newest(int64 stream, SpoolState *state)
 }
 
 /*
- * 40001 if the transaction's own snapshot does not see the row in the slot.
+ * For who consumes: 40001 if the transaction's own snapshot does not see the
+ * state.
  */
-static void
-check_own_snapshot(TupleTableSlot *slot)
+void
+spool_state_check_snapshot(const SpoolState *state)
 {
-	bool		should_free;
-	HeapTuple	tuple;
-	TransactionId xmin;
-
-	if (!IsolationUsesXactSnapshot())
-		return;
-	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-	if (should_free)
-		heap_freetuple(tuple);
-	if (TransactionIdIsNormal(xmin) &&
-		!TransactionIdIsCurrentTransactionId(xmin) &&
-		XidInMVCCSnapshot(xmin, GetTransactionSnapshot()))
+	if (IsolationUsesXactSnapshot() &&
+		TransactionIdIsNormal(state->writer) &&
+		!TransactionIdIsCurrentTransactionId(state->writer) &&
+		XidInMVCCSnapshot(state->writer, GetTransactionSnapshot()))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent consumption of the stream"),
 				 errhint("Retry the transaction.")));
+}
+
+/* Who inserted the row in a slot; frozen if long ago. */
+static TransactionId
+slot_writer(TupleTableSlot *slot)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	return writer;
 }
 
 static char *

@@ -6,7 +6,8 @@
 #ifndef SPOOL_STORE_H
 #define SPOOL_STORE_H
 
-#include "access/relscan.h"
+#include "access/genam.h"
+#include "access/skey.h"
 #include "nodes/execnodes.h"
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
@@ -44,6 +45,7 @@ typedef struct SpoolState
 	TimestampTz since;
 	char	   *failure;
 	char	   *paused;
+	TransactionId writer;		/* who wrote the row */
 } SpoolState;
 
 /* A table opened for writing, with its indexes. */
@@ -75,6 +77,7 @@ extern void spool_store_scan_end(SpoolScan *scan);
 extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);
 extern void spool_store_remove(const SpoolRow *row);
 extern bool spool_store_find(SpoolRow *row);
+extern bool spool_store_first(int64 stream, int64 from, int64 *seq);
 extern int64 spool_store_highest(int64 stream, int64 from);
 extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);
 extern void spool_store_remove_range(int64 stream, int64 from, int64 below);
@@ -82,6 +85,7 @@ extern uint64 spool_store_purge(void);
 extern bool spool_store_has_waiting(int32 queue, bool by_number);
 
 extern bool spool_state_newest(int64 stream, SpoolState *state);
+extern void spool_state_check_snapshot(const SpoolState *state);
 extern void spool_state_append(SpoolState *state);
 extern void spool_state_init(SpoolState *state, int64 stream);
 

@@ -15,7 +15,7 @@
  * before it reads the state it decides by (store.c states the snapshot rule).
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/table.h"
@@ -29,6 +29,7 @@
 
 #include "queue.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 #include "stream.h"
 
@@ -196,6 +197,7 @@ spool_stream_open(SpoolQueue *queue, const char *name, SpoolStream *stream,
 				 errmsg("stream \"%s\" of queue \"%s\" does not exist",
 						name, queue->name)));
 	spool_stream_state(queue, stream, state);
+	spool_state_check_snapshot(state);
 }
 
 /* The name of a stream and the id of its queue, or NULL. */

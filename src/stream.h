@@ -6,7 +6,8 @@
 #ifndef SPOOL_STREAM_H
 #define SPOOL_STREAM_H
 
-#include "access/relscan.h"
+#include "access/genam.h"
+#include "access/skey.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 

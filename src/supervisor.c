@@ -198,7 +198,8 @@ spawn(const char *path, int remote, pid_t *pid)
 	posix_spawnattr_t attributes;
 	sigset_t	signals;
 	char		directory[MAXPGPATH];
-	char	   *argv[] = {"spool-exec", directory, NULL};
+	char		name[] = "spool-exec";
+	char	   *argv[] = {name, directory, NULL};
 	char	   *envp[] = {NULL};
 	int			rc;
 	int			i;

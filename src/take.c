@@ -7,7 +7,7 @@
  * does not matter how many of its rows are read.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
@@ -17,6 +17,7 @@
 
 #include "dispatch.h"
 #include "spiutil.h"
+#include "spool.h"
 
 /* Columns of spool.job. */
 enum
@@ -102,7 +103,8 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 							   SPOOL_PROCESS,
 							   mode == DISPATCH_PEEK ? QUEUE_LOOK :
 							   QUEUE_CONSUME);
-	spool_queue_refuse_append_only(d.queue);
+	if (mode != DISPATCH_PEEK)
+		spool_queue_refuse_append_only(d.queue);
 	d.order = spool_dispatch_order(d.queue, order_by);
 	d.override = d.order != d.queue->order;
 	if (d.override && mode != DISPATCH_PEEK)

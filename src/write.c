@@ -14,7 +14,7 @@
  * queue's numbers lock, so that nobody skips a number that is being written.
  *-------------------------------------------------------------------------
  */
-#include "spool.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -32,6 +32,7 @@
 #include "packet_type.h"
 #include "queue.h"
 #include "spiutil.h"
+#include "spool.h"
 #include "store.h"
 #include "stream.h"
 #include "write.h"
