@@ -89,7 +89,7 @@ static void note_failure(Pass *pass, SpoolDispatch *d, SpoolJob *job,
 						 SpoolAttempt *attempt);
 static void pass_give_way(Pass *pass);
 static void take_back(Pass *pass);
-static pg_noinline void pass_cancel(Pass *pass);
+static void pass_cancel(Pass *pass);
 static void pass_run(Pass *pass);
 static void pass_do(Pass *pass);
 static void check_command(SpoolQueue *queue);
@@ -477,7 +477,7 @@ take_back(Pass *pass)
 }
 
 /* Stop being a runner, whatever taking the dispatch back meets. */
-static pg_noinline void
+static void
 pass_cancel(Pass *pass)
 {
 	PG_TRY();
@@ -489,11 +489,13 @@ pass_cancel(Pass *pass)
 			pass_commit(pass);
 		}
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		spool_runner_end(pass->runner);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	spool_runner_end(pass->runner);
 }
 
 /* The loop. */
