@@ -46,6 +46,7 @@ static void remember_stream(SpoolQueue *queue, const char *name);
 static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
 static bool may_have_work(SpoolDispatch *d, SpoolStream *stream);
 static bool may_consume(SpoolDispatch *d, SpoolPick *pick);
+static bool head_blocked(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
 static void walk_streams(SpoolDispatch *d);
@@ -252,6 +253,11 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	if (d->mode == DISPATCH_RUN && pick->state.solo > 0)
 		pick->ended = true;
 
+	if (head_blocked(d, pick))
+	{
+		pick->njobs = 0;
+		pick->ended = true;
+	}
 	for (int i = 0; i < pick->njobs; i++)
 		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
 	if (pick->njobs > 0 || pick->changed)
@@ -259,7 +265,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	return handed;
 }
 
-/* Whether a stream may be consumed: not paused, not running, not blocked. */
+/* Whether a stream may be consumed: not paused and nothing of it runs. */
 static bool
 may_consume(SpoolDispatch *d, SpoolPick *pick)
 {
@@ -275,11 +281,17 @@ may_consume(SpoolDispatch *d, SpoolPick *pick)
 	}
 	if (d->order == ORDER_NONE && d->mode != DISPATCH_PEEK)
 		reclaim_orphans(d, pick);
-	if (d->mode == DISPATCH_RUN && d->queue->max_attempts > 0 &&
-		d->queue->on_error == ON_ERROR_RETRY &&
-		state->attempts >= d->queue->max_attempts)
-		return false;
 	return true;
+}
+
+/* Whether a head has failed for the last time and stays, until retry_now. */
+static bool
+head_blocked(SpoolDispatch *d, SpoolPick *pick)
+{
+	return d->mode == DISPATCH_RUN && pick->njobs > 0 &&
+		d->queue->on_error == ON_ERROR_RETRY &&
+		d->queue->max_attempts > 0 &&
+		pick->jobs[0]->attempts >= d->queue->max_attempts;
 }
 
 /* Take over the stream of a dead runner. */

@@ -80,6 +80,8 @@ static void pass_dispatch(Pass *pass);
 static void record_dispatch(Pass *pass, SpoolDispatch *d);
 static void run_handlers(Pass *pass);
 static void run_program(Pass *pass);
+static bool died_too_often(SpoolDispatch *d, SpoolJob *job,
+						   SpoolAttempt *attempt);
 static bool pick_failed(Pass *pass, int upto);
 static void pass_settle(Pass *pass);
 static void settle_pick(Pass *pass, SpoolDispatch *d, SpoolPick *pick);
@@ -226,6 +228,22 @@ record_dispatch(Pass *pass, SpoolDispatch *d)
 	}
 }
 
+/*
+ * Whether a job's last attempt was one whose runner died: it is settled as
+ * that, without being run again.
+ */
+static bool
+died_too_often(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
+{
+	if (d->queue->max_attempts == 0 || job->attempts < d->queue->max_attempts)
+		return false;
+	memset(attempt, 0, sizeof(SpoolAttempt));
+	attempt->outcome = OUTCOME_CRASHED;
+	attempt->message = pstrdup("the runner died");
+	job->attempts--;
+	return true;
+}
+
 /* Whether an earlier job of the batch keeps job upto from being run. */
 static bool
 pick_failed(Pass *pass, int upto)
@@ -269,7 +287,8 @@ run_handlers(Pass *pass)
 			continue;
 		pass->ran[i] = true;
 		MemoryContextSwitchTo(context);
-		if (!spool_attempt_without_command(job->header.kind, attempt))
+		if (!died_too_often(d, job, attempt) &&
+			!spool_attempt_without_command(job->header.kind, attempt))
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
 
@@ -296,7 +315,8 @@ run_program(Pass *pass)
 
 	MemoryContextSwitchTo(pass->batch_context);
 	pass->ran[0] = true;
-	if (spool_attempt_without_command(job->header.kind, &pass->attempts[0]))
+	if (died_too_often(d, job, &pass->attempts[0]) ||
+		spool_attempt_without_command(job->header.kind, &pass->attempts[0]))
 		return;
 	run.path = d->queue->program;
 	run.nargs = d->queue->nargs;
@@ -363,8 +383,9 @@ settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
 	SpoolState *state = &job->pick->state;
 	bool		none = d->order == ORDER_NONE && !d->override;
 
-	spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
-					  job->row.packet_id, job->attempts + 1, attempt);
+	if (attempt->outcome != OUTCOME_CRASHED)
+		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
+						  job->row.packet_id, job->attempts + 1, attempt);
 	if (!job->ahead && !spool_store_find(&job->row))
 		return;
 	if (attempt->outcome == OUTCOME_OK)
@@ -544,6 +565,8 @@ pass_do(Pass *pass)
 		/* the error may have left a statement of ours within its own SPI */
 		while (!SPI_inside_nonatomic_context())
 			SPI_finish();
+		while (ActiveSnapshotSet())
+			PopActiveSnapshot();
 		SPI_rollback();
 		MemoryContextSwitchTo(pass->context);
 		pass_cancel(pass);

@@ -20,6 +20,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -53,6 +55,7 @@ static SpoolQueue *read_queue(const char *name, MemoryContext context);
 static SpoolOnError on_error_from_name(const char *name);
 static int64 interval_ms(Interval *interval);
 static char *field_text(int column);
+static void refuse_read_only(SpoolQueue *queue);
 
 /* Relation cache callback: spool.queue changed, or everything did. */
 static void
@@ -247,6 +250,26 @@ interval_ms(Interval *interval)
 	return ms <= 0 ? 0 : (int64) Max(ms, 1.0);
 }
 
+/*
+ * Packets and states are written past the executor, so its checks are made
+ * here: 55000 on a standby, 25006 in a read-only transaction.
+ */
+static void
+refuse_read_only(SpoolQueue *queue)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot change queue \"%s\" during recovery",
+						queue->name),
+				 errdetail("On a standby queues can only be looked at.")));
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot change queue \"%s\" in a read-only transaction",
+						queue->name)));
+}
+
 /* Open a queue for a verb: check the right, lock it, check again. */
 SpoolQueue *
 spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
@@ -254,6 +277,8 @@ spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
 	SpoolQueue *queue = spool_queue_lookup(text_to_cstring(name), false);
 
 	spool_queue_check(queue, right);
+	if (right == SPOOL_WRITE || lockmode != QUEUE_LOOK)
+		refuse_read_only(queue);
 	if (!spool_queue_reopen(&queue, lockmode))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
