@@ -76,7 +76,7 @@ static void forget_at_abort(XactEvent event, void *arg);
 static void forget_at_subabort(SubXactEvent event, SubTransactionId mine,
 							   SubTransactionId parent, void *arg);
 static void collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want);
-static void drop_jobs(SpoolDispatch *d, SpoolPick *pick);
+static void drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep);
 
 /* Copy a row's packet out of the scan. */
 static void
@@ -161,6 +161,9 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
 	spool_packet_header(job->row.packet, &job->header);
 	if (pick->state.attempt_packet == row->packet_id)
 		job->attempts = pick->state.attempts;
+	job->died = pick->crashed == row->packet_id &&
+		d->queue->max_attempts > 0 &&
+		job->attempts >= d->queue->max_attempts;
 	if (pick->njobs == pick->space)
 	{
 		pick->space = Max(4, 2 * pick->space);
@@ -174,14 +177,18 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
 	return job;
 }
 
-/* Take back what was collected. */
+/* Take back what was collected, but for the first jobs. */
 static void
-drop_jobs(SpoolDispatch *d, SpoolPick *pick)
+drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep)
 {
-	for (int i = 0; i < pick->njobs; i++)
-		pfree(pick->jobs[i]);
-	pick->njobs = 0;
-	d->bytes = 0;
+	while (pick->njobs > keep)
+	{
+		SpoolJob   *job = pick->jobs[--pick->njobs];
+
+		if (d->mode == DISPATCH_RUN)
+			d->bytes -= VARSIZE(job->row.packet);
+		pfree(job);
+	}
 }
 
 /*
@@ -309,13 +316,14 @@ static void
 collect_timestamp(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int			ahead = pick->njobs;
 
 	pick->ended = true;
 	if (!TimestampDifferenceExceeds(pick->state.looked, now, 1000))
 	{
 		if (collect_time_from(d, pick, pick->state.low, want))
 			return;
-		drop_jobs(d, pick);
+		drop_jobs(d, pick, ahead);
 	}
 	pick->state.looked = now;
 	(void) collect_time_from(d, pick, PG_INT64_MIN, want);
@@ -453,7 +461,7 @@ spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 		want = left;
 		job = pick->jobs[pick->njobs - 1];
 		job->ahead = true;
-		job->attempts = attempts[i];
+		job->attempts = Max(job->attempts, attempts[i]);
 	}
 }
 

@@ -307,6 +307,7 @@ reclaim(SpoolDispatch *d, SpoolPick *pick)
 		state->attempts++;
 		state->attempt_packet = state->run_packet;
 		state->failure = pstrdup("the runner died");
+		pick->crashed = state->run_packet;
 		if (d->mode != DISPATCH_PEEK)
 			spool_history_crashed(d->queue, pick->stream.name,
 								  state->run_packet, state->attempts,

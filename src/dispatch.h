@@ -40,6 +40,7 @@ typedef struct SpoolPick
 	bool		ended;			/* nothing more can be collected */
 	int64		from;			/* collect from this position on */
 	int64		head;			/* id of the first packet collected */
+	int64		crashed;		/* id of the packet whose runner died, or 0 */
 	struct SpoolJob **jobs;
 	int			njobs;
 	int			space;
@@ -55,6 +56,7 @@ typedef struct SpoolJob
 	PacketHeader header;
 	int32		attempts;		/* failed attempts before this one */
 	bool		ahead;			/* lies in kept */
+	bool		died;			/* with its runner, at its last attempt */
 	bool		handed;			/* a command, which counts for take */
 	SpoolFate	fate;
 	SpoolKept	kept;			/* what FATE_DEAD and FATE_LEFT record */

@@ -80,8 +80,7 @@ static void pass_dispatch(Pass *pass);
 static void record_dispatch(Pass *pass, SpoolDispatch *d);
 static void run_handlers(Pass *pass);
 static void run_program(Pass *pass);
-static bool died_too_often(SpoolDispatch *d, SpoolJob *job,
-						   SpoolAttempt *attempt);
+static bool died_at_last(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(Pass *pass, int upto);
 static void pass_settle(Pass *pass);
 static void settle_pick(Pass *pass, SpoolDispatch *d, SpoolPick *pick);
@@ -229,13 +228,13 @@ record_dispatch(Pass *pass, SpoolDispatch *d)
 }
 
 /*
- * Whether a job's last attempt was one whose runner died: it is settled as
- * that, without being run again.
+ * A job whose runner died at the last attempt is settled as that, without
+ * being run again.
  */
 static bool
-died_too_often(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
+died_at_last(SpoolJob *job, SpoolAttempt *attempt)
 {
-	if (d->queue->max_attempts == 0 || job->attempts < d->queue->max_attempts)
+	if (!job->died)
 		return false;
 	memset(attempt, 0, sizeof(SpoolAttempt));
 	attempt->outcome = OUTCOME_CRASHED;
@@ -287,7 +286,7 @@ run_handlers(Pass *pass)
 			continue;
 		pass->ran[i] = true;
 		MemoryContextSwitchTo(context);
-		if (!died_too_often(d, job, attempt) &&
+		if (!died_at_last(job, attempt) &&
 			!spool_attempt_without_command(job->header.kind, attempt))
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
@@ -315,7 +314,7 @@ run_program(Pass *pass)
 
 	MemoryContextSwitchTo(pass->batch_context);
 	pass->ran[0] = true;
-	if (died_too_often(d, job, &pass->attempts[0]) ||
+	if (died_at_last(job, &pass->attempts[0]) ||
 		spool_attempt_without_command(job->header.kind, &pass->attempts[0]))
 		return;
 	run.path = d->queue->program;
@@ -383,7 +382,7 @@ settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
 	SpoolState *state = &job->pick->state;
 	bool		none = d->order == ORDER_NONE && !d->override;
 
-	if (attempt->outcome != OUTCOME_CRASHED)
+	if (attempt->started_at != 0)	/* else it is recorded already */
 		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
 						  job->row.packet_id, job->attempts + 1, attempt);
 	if (!job->ahead && !spool_store_find(&job->row))

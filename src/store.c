@@ -264,7 +264,7 @@ spool_store_remove(const SpoolRow *row)
 								  RowExclusiveLock);
 	ItemPointerData tid = row->tid;
 
-	simple_heap_delete(heap, &tid);
+	simple_table_tuple_delete(heap, &tid, SnapshotAny);
 	table_close(heap, NoLock);
 	CommandCounterIncrement();
 	note_removed(row);

@@ -1,0 +1,81 @@
+-- What a user sees: the quick start, listings and errors as psql shows them.
+\set SHOW_CONTEXT never
+SELECT spool.create_queue('mail');
+SELECT spool.enqueue('mail', 'first'), spool.enqueue('mail', 'second'), spool.enqueue('mail', 'third');
+SELECT stream, seq, kind, state, attempts, bytes FROM spool.ls('mail');
+
+-- take: in order, consumed by the commit
+BEGIN;
+SELECT seq, convert_from(payload, 'UTF8') AS payload, attempt FROM spool.take('mail', 2);
+ROLLBACK;
+SELECT seq, convert_from(payload, 'UTF8') AS payload, attempt FROM spool.take('mail', 2);
+SELECT spool.next_seq('mail');
+
+-- a handler
+CREATE TABLE sent (seq bigint, body text);
+SELECT spool.set_handler('mail', $$INSERT INTO sent VALUES (($1).seq, convert_from(($1).payload, 'UTF8'))$$);
+SELECT spool.enqueue_many('mail', ARRAY['fourth', 'fifth']);
+CALL spool.process('mail');
+TABLE sent ORDER BY seq;
+
+-- a job that fails stays at the head, and says why
+SELECT spool.create_queue('div');
+SELECT spool.set_handler('div', 'SELECT 1 / (($1).seq - 2)');
+SELECT spool.enqueue_many('div', ARRAY['a', 'b', 'c']);
+CALL spool.process('div');
+SELECT stream, seq, state, attempts FROM spool.ls('div');
+SELECT seq, attempt, outcome, sqlstate, message FROM spool.attempts;
+SELECT spool.alter_queue('div', on_error => 'dead');
+CALL spool.process('div');
+SELECT source, name, stream, seq, target, reason, sqlstate, message, attempts FROM spool.dead_letters;
+
+-- packets that have their numbers; a hole stops the stream
+SELECT spool.create_queue('inbox');
+SELECT w.seq, w.status FROM unnest(ARRAY[1, 2, 4]) n, LATERAL spool.write('inbox', spool.make_packet(n, 'x'::text)) w;
+SELECT stream, seq, state FROM spool.ls('inbox');
+SELECT seq FROM spool.take('inbox', 10);
+SELECT stream, first_missing, last_missing, waiting FROM spool.gaps('inbox');
+SELECT spool.skip_gap('inbox', reason => 'sender lost it');
+SELECT seq FROM spool.take('inbox', 10);
+SELECT queue, stream, action, first_seq, last_seq, reason FROM spool.actions;
+
+-- two packets with one number
+SELECT w.status FROM spool.write('inbox', spool.make_packet(5, 'x'::text, nanos => 1)) w;
+SELECT w.status FROM spool.write('inbox', spool.make_packet(5, 'y'::text, nanos => 1)) w;
+SELECT seq, state FROM spool.ls('inbox');
+
+-- refusals
+SELECT spool.create_queue('mail');
+SELECT spool.create_queue('mail', if_not_exists => true);
+SELECT spool.create_queue('x', order_by => 'fifo');
+SELECT spool.create_queue('x', on_error => 'ignore');
+SELECT spool.create_queue('x', timeout => '-1 s');
+SELECT spool.enqueue('nowhere', 'x');
+SELECT spool.enqueue('inbox', 'x');
+SELECT * FROM spool.take('mail', -1);
+SELECT spool.drop_queue('inbox');
+SELECT spool.write('inbox', '\x00');
+SELECT spool.write('inbox', 'text');
+BEGIN;
+CALL spool.process('mail');
+ROLLBACK;
+SELECT spool.set_program('mail', '/bin/true');
+BEGIN READ ONLY;
+SELECT spool.enqueue('mail', 'x');
+ROLLBACK;
+
+SELECT spool.drop_queue('inbox', force => true);
+SELECT spool.drop_queue('inbox', if_exists => true);
+SELECT queue, order_by, append_only, max_attempts, on_error, timeout, retention, history FROM spool.queues ORDER BY queue;
+SELECT spool.drop_queue(queue, force => true) FROM spool.queues;
+DROP TABLE sent;
+
+-- settings
+SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY name;
+
+-- what can be called, and looked at
+SELECT p.proname COLLATE "C" AS name, pg_get_function_arguments(p.oid) AS arguments
+  FROM pg_proc p WHERE p.pronamespace = 'spool'::regnamespace ORDER BY 1, pg_get_function_arguments(p.oid) COLLATE "C";
+SELECT c.relname COLLATE "C" AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+ WHERE c.relnamespace = 'spool'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1;
