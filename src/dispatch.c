@@ -151,7 +151,8 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		sort_out(d);
 		return;
 	}
-	if (stream != NULL && spool_stream_find(d->queue, stream, &one))
+	if (stream != NULL && spool_stream_find(d->queue, stream, &one) &&
+		may_have_work(d, &one))
 		(void) try_stream(d, &one, d->limit);
 	sort_out(d);
 }
@@ -166,6 +167,8 @@ may_have_work(SpoolDispatch *d, SpoolStream *stream)
 	SpoolState	state;
 	int64		first;
 
+	if (d->order == ORDER_NONE)
+		return true;			/* nothing to lock */
 	spool_stream_state(d->queue, stream, &state);
 	if (state.paused != NULL)
 		return false;
@@ -173,6 +176,9 @@ may_have_work(SpoolDispatch *d, SpoolStream *stream)
 		return !spool_runner_alive(state.runner);
 	if (state.ahead > 0)
 		return true;
+	if (d->order == ORDER_TIMESTAMP)
+		return spool_store_first(stream->id, state.low, &first) ||
+			spool_store_first(stream->id, PG_INT64_MIN, &first);
 	return spool_store_first(stream->id, state.next, &first) &&
 		(first == state.next || d->order != ORDER_SEQUENCE ||
 		 spool_numbering(stream->id) == NUMBERED_BY_QUEUE);

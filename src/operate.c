@@ -201,6 +201,7 @@ move_cursor(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 		}
 	}
 	state->next = next;
+	state->run_jobs = 0;		/* what runs must not move the cursor */
 	no_attempts(state);
 	spool_state_append(state);
 }

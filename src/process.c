@@ -146,6 +146,7 @@ pass_dispatch(Pass *pass)
 	SpoolDispatch *d;
 	ListCell   *cell;
 
+	MemoryContextSwitchTo(pass->context);
 	pass->batch = NULL;
 	if (queue == NULL || pass->left <= 0 || pass->stopped)
 		return;
@@ -356,8 +357,6 @@ pass_settle(Pass *pass)
 static void
 settle_pick(Pass *pass, SpoolDispatch *d, SpoolPick *pick)
 {
-	int64		version = pick->state.version;
-
 	if (d->order == ORDER_NONE && !d->override)
 		return;
 	if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
@@ -368,7 +367,7 @@ settle_pick(Pass *pass, SpoolDispatch *d, SpoolPick *pick)
 				 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
 						pick->stream.name, pass->name),
 				 errdetail("The runner's lock was lost while its jobs ran.")));
-	pick->cursor_set = pick->state.version != version;
+	pick->cursor_set = pick->state.run_jobs == 0;
 	pick->state.runner = 0;
 	pick->state.run_packet = 0;
 	pick->state.run_jobs = 0;

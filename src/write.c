@@ -292,7 +292,7 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 	spool_stream_get(queue, one_stream ? "" : stream_name, &stream);
 	if (!one_stream)
 	{
-		spool_queue_numbers_lock(queue, AccessShareLock);
+		spool_queue_numbers_lock(queue, RowShareLock);
 		spool_numbering_begin(queue, &stream, false, false);
 	}
 	spool_stream_state(queue, &stream, &state);
