@@ -35,6 +35,9 @@
 #include "spiutil.h"
 #include "spool.h"
 
+/* Packets ahead of a cursor that are read at once. */
+#define MAX_AHEAD 1000
+
 /* A scan that returns the packets of one position and number together. */
 typedef struct GroupScan
 {
@@ -63,6 +66,7 @@ static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 						 const SpoolRow *row);
+static bool blocked(SpoolDispatch *d, const SpoolJob *job);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
 static void collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want);
 static void collect_latest(SpoolDispatch *d, SpoolPick *pick);
@@ -191,9 +195,19 @@ drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep)
 	}
 }
 
+/* Whether a job has failed for the last time and stays, until retry_now. */
+static bool
+blocked(SpoolDispatch *d, const SpoolJob *job)
+{
+	return d->queue->on_error == ON_ERROR_RETRY &&
+		d->queue->max_attempts > 0 &&
+		job->attempts >= d->queue->max_attempts;
+}
+
 /*
  * Add a packet that comes next, as what it is.  False if it may not be passed
- * (a Fail packet under retry, a batch that is full), so that collecting ends.
+ * (a Fail packet or the last attempt under retry, a batch that is full), so
+ * that collecting ends.
  */
 bool
 spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
@@ -206,6 +220,11 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 	job = add_job(d, pick, row);
 	if (d->mode == DISPATCH_RUN)
 	{
+		if (blocked(d, job))
+		{
+			drop_jobs(d, pick, pick->njobs - 1);
+			return false;
+		}
 		(*want)--;
 		return true;
 	}
@@ -213,8 +232,7 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 	{
 		if (d->queue->on_error == ON_ERROR_RETRY)
 		{
-			pick->njobs--;
-			pfree(job);
+			drop_jobs(d, pick, pick->njobs - 1);
 			return false;
 		}
 		spool_job_fail(d, job, REASON_FAILED, NULL, "Fail packet");
@@ -438,31 +456,44 @@ collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
 		UnlockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
 }
 
-/* Collect packets that are to be handed out ahead of the cursor. */
-void
+/*
+ * Collect packets that are to be handed out ahead of the cursor, going on
+ * after those collected before.  Returns how many jobs are still wanted.
+ */
+int64
 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
-	int			limit = (int) Min(want, 1000);
-	SpoolRow   *rows = palloc(limit * sizeof(SpoolRow));
-	int32	   *attempts = palloc(limit * sizeof(int32));
-	int			found;
-
-	if (d->mode == DISPATCH_RUN)
-		limit = 1;
-	found = spool_kept_ahead(pick->stream.id, limit, d->until, rows, attempts,
-							 d->mode != DISPATCH_PEEK);
-	for (int i = 0; i < found; i++)
+	while (want > 0 && !pick->ahead_done && !pick->ended)
 	{
-		int64		left = want;
-		SpoolJob   *job;
+		int			limit = d->mode == DISPATCH_RUN ? 1 :
+			(int) Min(want, MAX_AHEAD);
+		SpoolRow   *rows = palloc(limit * sizeof(SpoolRow));
+		int32	   *attempts = palloc(limit * sizeof(int32));
+		int			found;
 
-		if (!spool_collect_one(d, pick, &rows[i], &left))
-			break;
-		want = left;
-		job = pick->jobs[pick->njobs - 1];
-		job->ahead = true;
-		job->attempts = Max(job->attempts, attempts[i]);
+		found = spool_kept_ahead(pick->stream.id, pick->ahead_seq,
+								 pick->ahead_id, limit, d->until, rows,
+								 attempts, d->mode != DISPATCH_PEEK);
+		pick->ahead_done = found < limit || d->mode == DISPATCH_RUN;
+		for (int i = 0; i < found && !pick->ended; i++)
+		{
+			SpoolJob   *job;
+
+			pick->ahead_seq = rows[i].seq;
+			pick->ahead_id = rows[i].packet_id;
+			if (!spool_collect_one(d, pick, &rows[i], &want))
+			{
+				pick->ended = d->order != ORDER_NONE;
+				continue;
+			}
+			job = pick->jobs[pick->njobs - 1];
+			job->ahead = true;
+			job->attempts = Max(job->attempts, attempts[i]);
+		}
+		pfree(rows);
+		pfree(attempts);
 	}
+	return want;
 }
 
 /* Collect up to want packets more of a pick, by the order of the dispatch. */

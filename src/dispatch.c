@@ -46,7 +46,6 @@ static void remember_stream(SpoolQueue *queue, const char *name);
 static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
 static bool may_have_work(SpoolDispatch *d, SpoolStream *stream);
 static bool may_consume(SpoolDispatch *d, SpoolPick *pick);
-static bool head_blocked(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
 static void walk_streams(SpoolDispatch *d);
@@ -245,8 +244,9 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		return false;
 
 	pick->from = pick->state.next;
-	if (pick->state.ahead > 0 || d->order == ORDER_NONE)
-		spool_collect_ahead(d, pick, want);
+	pick->ahead_seq = -1;
+	pick->ahead_done = pick->state.ahead == 0 && d->order != ORDER_NONE;
+	want = spool_collect_ahead(d, pick, want);
 	if (d->mode == DISPATCH_RUN)
 	{
 		if (pick->njobs > 0)
@@ -254,16 +254,11 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		else if (pick->state.solo > 0)
 			want = 1;
 	}
-	if (!pick->ended && want > pick->njobs)
-		spool_collect(d, pick, want - pick->njobs);
+	if (!pick->ended && want > 0)
+		spool_collect(d, pick, want);
 	if (d->mode == DISPATCH_RUN && pick->state.solo > 0)
 		pick->ended = true;
 
-	if (head_blocked(d, pick))
-	{
-		pick->njobs = 0;
-		pick->ended = true;
-	}
 	for (int i = 0; i < pick->njobs; i++)
 		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
 	if (pick->njobs > 0 || pick->changed)
@@ -288,16 +283,6 @@ may_consume(SpoolDispatch *d, SpoolPick *pick)
 	if (d->order == ORDER_NONE && d->mode != DISPATCH_PEEK)
 		reclaim_orphans(d, pick);
 	return true;
-}
-
-/* Whether a head has failed for the last time and stays, until retry_now. */
-static bool
-head_blocked(SpoolDispatch *d, SpoolPick *pick)
-{
-	return d->mode == DISPATCH_RUN && pick->njobs > 0 &&
-		d->queue->on_error == ON_ERROR_RETRY &&
-		d->queue->max_attempts > 0 &&
-		pick->jobs[0]->attempts >= d->queue->max_attempts;
 }
 
 /* Take over the stream of a dead runner. */
@@ -331,8 +316,10 @@ reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
 {
 	static SpoolPlan plan = SPOOL_PLAN(
 		"UPDATE spool.kept SET state = 'ready', runner = 0,"
-		" attempts = attempts + $3 WHERE stream = $1 AND runner = $2"
-		" AND state = 'running' RETURNING packet_id, attempts, since",
+		" attempts = attempts + $3 WHERE packet_id IN"
+		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
+		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
+		" RETURNING packet_id, attempts, since",
 		SPI_OK_UPDATE_RETURNING,
 		INT8OID, INT8OID, INT4OID);
 	int64	   *packets;
@@ -375,6 +362,7 @@ share_out(SpoolDispatch *d)
 	{
 		int64		left = d->limit;
 		int64		share;
+		int64		want;
 		int			open = 0;
 		ListCell   *cell;
 
@@ -397,7 +385,9 @@ share_out(SpoolDispatch *d)
 
 			if (pick->ended || left <= 0)
 				continue;
-			spool_collect(d, pick, share);
+			want = spool_collect_ahead(d, pick, share);
+			if (!pick->ended && want > 0)
+				spool_collect(d, pick, want);
 			left -= share;
 		}
 	}

@@ -40,6 +40,9 @@ typedef struct SpoolPick
 	bool		ended;			/* nothing more can be collected */
 	int64		from;			/* collect from this position on */
 	int64		head;			/* id of the first packet collected */
+	bool		ahead_done;		/* none is left ahead of the cursor */
+	int64		ahead_seq;		/* the last one collected ahead of it */
+	int64		ahead_id;
 	int64		crashed;		/* id of the packet whose runner died, or 0 */
 	struct SpoolJob **jobs;
 	int			njobs;
@@ -88,7 +91,7 @@ typedef struct SpoolDispatch
 
 /* collect.c */
 extern void spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want);
-extern void spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
+extern int64 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
 extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int64 *want);
 

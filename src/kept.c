@@ -147,35 +147,37 @@ row_from_result(SpoolRow *row, uint64 n, MemoryContext context)
 
 /*
  * The packets that are to be handed out ahead of a stream's cursor, in order
- * of their numbers, at most limit, unless they changed after until; attempts
- * gets their failed attempts.  lock: lock them, and skip those that another
- * transaction holds.
+ * of their numbers after a given one, at most limit, unless they changed after
+ * until; attempts gets their failed attempts.  lock: lock them, and skip those
+ * that another transaction holds.
  */
 int
-spool_kept_ahead(int64 stream, int limit, TimestampTz until, SpoolRow *rows,
-				 int32 *attempts, bool lock)
+spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
+				 TimestampTz until, SpoolRow *rows, int32 *attempts, bool lock)
 {
 #define AHEAD_QUERY \
 	"SELECT packet_id, stream, seq, arrived, packet, attempts" \
 	" FROM spool.kept WHERE stream = $1 AND state = 'ready'" \
 	" AND state IN ('ready', 'running') AND since <= $3" \
-	" ORDER BY seq, packet_id LIMIT $2"
+	" AND (seq, packet_id) > ($4, $5) ORDER BY seq, packet_id LIMIT $2"
 	static SpoolPlan look = SPOOL_PLAN(
 		AHEAD_QUERY,
 		SPI_OK_SELECT,
-		INT8OID, INT4OID, TIMESTAMPTZOID);
+		INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID);
 	static SpoolPlan take = SPOOL_PLAN(
 		AHEAD_QUERY " FOR UPDATE SKIP LOCKED",
 		SPI_OK_SELECT,
-		INT8OID, INT4OID, TIMESTAMPTZOID);
+		INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID);
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
-	Datum		values[3];
+	Datum		values[5];
 	uint64		found;
 
 	values[0] = Int64GetDatum(stream);
 	values[1] = Int32GetDatum(limit);
 	values[2] = TimestampTzGetDatum(until);
+	values[3] = Int64GetDatum(after_seq);
+	values[4] = Int64GetDatum(after_id);
 	spool_spi_begin(&spi);
 	found = spool_exec(lock ? &take : &look, values, NULL);
 	for (uint64 i = 0; i < found; i++)
@@ -247,6 +249,29 @@ spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state)
 		*state = MemoryContextStrdup(context,
 									 TextDatumGetCString(spool_field(0, 6, NULL)));
 	}
+	spool_spi_end(&spi);
+	return found;
+}
+
+/* Lock a kept packet, waiting for it, and read its state; false if gone. */
+bool
+spool_kept_lock(int64 packet_id, char **state)
+{
+	static SpoolPlan plan = SPOOL_PLAN(
+		"SELECT state FROM spool.kept WHERE packet_id = $1 FOR UPDATE",
+		SPI_OK_SELECT,
+		INT8OID);
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	Datum		values[1];
+	bool		found;
+
+	values[0] = Int64GetDatum(packet_id);
+	spool_spi_begin(&spi);
+	found = spool_exec(&plan, values, NULL) == 1;
+	if (found)
+		*state = MemoryContextStrdup(context,
+									 TextDatumGetCString(spool_field(0, 1, NULL)));
 	spool_spi_end(&spi);
 	return found;
 }

@@ -35,11 +35,13 @@ extern void spool_kept_add(const SpoolRow *row, const SpoolKept *kept);
 extern void spool_kept_add_range(int64 stream, int64 from, int64 below,
 								 const char *state, const char *reason);
 extern int64 spool_kept_same(int64 stream, int64 seq, struct varlena *packet);
-extern int	spool_kept_ahead(int64 stream, int limit, TimestampTz until,
-							 SpoolRow *rows, int32 *attempts, bool lock);
+extern int	spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id,
+							 int limit, TimestampTz until, SpoolRow *rows,
+							 int32 *attempts, bool lock);
 extern void spool_kept_set(int64 packet_id, const SpoolKept *kept);
 extern void spool_kept_remove(int64 packet_id);
 extern bool spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state);
+extern bool spool_kept_lock(int64 packet_id, char **state);
 extern int	spool_kept_restore(int64 stream, int64 from, int64 below,
 							   int32 queue);
 extern uint64 spool_kept_purge(void);

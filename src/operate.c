@@ -344,6 +344,8 @@ spool_discard(PG_FUNCTION_ARGS)
 						packet_id, queue->name)));
 
 	spool_stream_open(queue, name, &stream, &state);
+	if (kept_state != NULL && !spool_kept_lock(packet_id, &kept_state))
+		kept_state = pstrdup(KEPT_DONE);
 	kept.message = reason ? text_to_cstring(reason) : NULL;
 	if (spool_runner_alive(state.runner) &&
 		(state.run_packet == packet_id ||
@@ -351,6 +353,14 @@ spool_discard(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("packet " INT64_FORMAT " of queue \"%s\" is running",
+						packet_id, queue->name)));
+	if (kept_state == NULL ?
+		!spool_store_find(&row) ||
+		(spool_by_number(queue->order) && row.seq < state.next) :
+		strcmp(kept_state, KEPT_DONE) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("packet " INT64_FORMAT " of queue \"%s\" does not wait any more",
 						packet_id, queue->name)));
 	if (kept_state != NULL)
 	{
@@ -363,12 +373,6 @@ spool_discard(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		if (!spool_store_find(&row) ||
-			(spool_by_number(queue->order) && row.seq < state.next))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("packet " INT64_FORMAT " of queue \"%s\" does not wait any more",
-							packet_id, queue->name)));
 		spool_kept_add(&row, &kept);
 		discard_stored(queue, &stream, &state, &row);
 	}
@@ -450,10 +454,10 @@ Datum
 spool_redrive(PG_FUNCTION_ARGS)
 {
 	static SpoolPlan plan = SPOOL_PLAN(
-		"SELECT DISTINCT k.stream FROM spool.kept k"
-		" JOIN spool.stream s ON s.id = k.stream"
-		" WHERE s.queue = $1 AND k.state IN ('dead', 'failed')"
-		" AND ($2 IS NULL OR k.packet_id = $2) ORDER BY 1",
+		"SELECT s.id FROM spool.stream s WHERE s.queue = $1 AND EXISTS"
+		" (SELECT FROM spool.kept k WHERE k.stream = s.id"
+		"   AND k.state IN ('dead', 'failed')"
+		"   AND ($2 IS NULL OR k.packet_id = $2)) ORDER BY s.name",
 		SPI_OK_SELECT,
 		INT4OID, INT8OID);
 	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);

@@ -76,6 +76,7 @@ PG_FUNCTION_INFO_V1(spool_process);
 static void pass_commit(Pass *pass);
 static void pass_begin_transaction(void);
 static SpoolQueue *pass_queue(Pass *pass);
+static int	compare_names(const ListCell *a, const ListCell *b);
 static void pass_dispatch(Pass *pass);
 static void record_dispatch(Pass *pass, SpoolDispatch *d);
 static void run_handlers(Pass *pass);
@@ -136,6 +137,14 @@ check_command(SpoolQueue *queue)
 		spool_program_check_rights(queue->owner);
 }
 
+/* The order in which whoever waits for several streams locks them. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((SpoolPick *) lfirst(a))->stream.name,
+				  ((SpoolPick *) lfirst(b))->stream.name);
+}
+
 /* Dispatch the next batch; pass->batch is NULL if there is none. */
 static void
 pass_dispatch(Pass *pass)
@@ -166,6 +175,7 @@ pass_dispatch(Pass *pass)
 	d->until = pass->started;
 	d->except = pass->except;
 	spool_dispatch(d, NULL);
+	list_sort(d->picks, compare_names); /* settling locks in this order */
 	record_dispatch(pass, d);
 	foreach(cell, d->picks)
 		spool_pick_finish(d, lfirst(cell));

@@ -256,15 +256,24 @@ spool_store_lock(SpoolScan *scan, const SpoolRow *row)
 	return result == TM_Ok;
 }
 
-/* Remove a packet that this transaction found; its lock makes it sole owner. */
+/*
+ * Remove a packet that this transaction found.  In a queue without order
+ * another transaction may have locked it: waits, and 40001 if it is gone.
+ */
 void
 spool_store_remove(const SpoolRow *row)
 {
 	Relation	heap = table_open(spool_relation_oid(SEGMENT_NAME),
 								  RowExclusiveLock);
 	ItemPointerData tid = row->tid;
+	TM_FailureData failure;
 
-	simple_table_tuple_delete(heap, &tid, SnapshotAny);
+	if (table_tuple_delete(heap, &tid, GetCurrentCommandId(true), SnapshotAny,
+						   InvalidSnapshot, true, &failure, false) != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("packet " INT64_FORMAT " was removed concurrently",
+						row->packet_id)));
 	table_close(heap, NoLock);
 	CommandCounterIncrement();
 	note_removed(row);

@@ -31,6 +31,8 @@ PG_FUNCTION_INFO_V1(spool_peek);
 
 static void job_values(SpoolQueue *queue, SpoolJob *job, Datum *values,
 					   bool *nulls);
+static LOCKMODE queue_lock(FunctionCallInfo fcinfo, DispatchMode mode,
+						   const char *order_by);
 static Datum hand_out(FunctionCallInfo fcinfo, DispatchMode mode);
 
 /*
@@ -68,6 +70,23 @@ spool_job_datum(SpoolQueue *queue, SpoolJob *job, TupleDesc tupdesc)
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
+/*
+ * The lock that a call needs.  An order override asks for its own at once:
+ * two sessions that both held the weaker one would wait for each other.
+ */
+static LOCKMODE
+queue_lock(FunctionCallInfo fcinfo, DispatchMode mode, const char *order_by)
+{
+	SpoolQueue *queue;
+
+	if (mode == DISPATCH_PEEK)
+		return QUEUE_LOOK;
+	queue = spool_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	spool_queue_check(queue, SPOOL_PROCESS);
+	return spool_dispatch_order(queue, order_by) == queue->order ?
+		QUEUE_CONSUME : QUEUE_OVERRIDE;
+}
+
 /* take and peek(queue, max_jobs, order_by, stream) */
 static Datum
 hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
@@ -101,8 +120,7 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 	d.queue = spool_queue_open(PG_GETARG_TEXT_PP(0),
 							   mode == DISPATCH_PEEK ? SPOOL_READ :
 							   SPOOL_PROCESS,
-							   mode == DISPATCH_PEEK ? QUEUE_LOOK :
-							   QUEUE_CONSUME);
+							   queue_lock(fcinfo, mode, order_by));
 	if (mode != DISPATCH_PEEK)
 		spool_queue_refuse_append_only(d.queue);
 	d.order = spool_dispatch_order(d.queue, order_by);
