@@ -211,7 +211,7 @@ blocked(SpoolDispatch *d, const SpoolJob *job)
  */
 bool
 spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
-			int64 *want)
+				  int64 *want)
 {
 	SpoolJob   *job;
 
@@ -466,7 +466,7 @@ spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	while (want > 0 && !pick->ahead_done && !pick->ended)
 	{
 		int			limit = d->mode == DISPATCH_RUN ? 1 :
-			(int) Min(want, MAX_AHEAD);
+		(int) Min(want, MAX_AHEAD);
 		SpoolRow   *rows = palloc(limit * sizeof(SpoolRow));
 		int32	   *attempts = palloc(limit * sizeof(int32));
 		int			found;

@@ -53,6 +53,8 @@ static void share_out(SpoolDispatch *d);
 static int	compare_heads(const ListCell *a, const ListCell *b);
 static void sort_out(SpoolDispatch *d);
 static void dispatch_override(SpoolDispatch *d, const char *stream);
+static bool override_collect(SpoolDispatch *d, const char *stream,
+							 int64 limit);
 static SpoolPick *override_pick(SpoolDispatch *d, int64 stream, const char *name);
 
 /* The effective order of a call; 22023 if the queue cannot be read in it. */
@@ -94,7 +96,7 @@ static char *
 last_stream(SpoolQueue *queue)
 {
 	RoundRobin *entry = round_robins == NULL ? NULL :
-		hash_search(round_robins, &queue->id, HASH_FIND, NULL);
+	hash_search(round_robins, &queue->id, HASH_FIND, NULL);
 
 	return entry && entry->last[0] ? pstrdup(entry->last) : NULL;
 }
@@ -314,14 +316,14 @@ reclaim(SpoolDispatch *d, SpoolPick *pick)
 static void
 reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.kept SET state = 'ready', runner = 0,"
 		" attempts = attempts + $3 WHERE packet_id IN"
 		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
 		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
 		" RETURNING packet_id, attempts, since",
-		SPI_OK_UPDATE_RETURNING,
-		INT8OID, INT8OID, INT4OID);
+		SPI_OK_UPDATE_RETURNING, PLAN_ARGS(INT8OID, INT8OID, INT4OID)
+	};
 	int64	   *packets;
 	int64	   *runners;
 	int			n = spool_kept_orphans(pick->stream.id, &packets, &runners);
@@ -449,12 +451,24 @@ override_pick(SpoolDispatch *d, int64 stream, const char *name)
 
 /*
  * Read a queue in order of creation time instead of its own.  Looks at all
- * packets that wait.
+ * packets that wait; reads as many as jobs are wanted first, and the others
+ * only if some of these (NOPs) were no jobs.
  */
 static void
 dispatch_override(SpoolDispatch *d, const char *stream)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	if (!override_collect(d, stream, d->limit))
+		(void) override_collect(d, stream, PG_INT64_MAX);
+}
+
+/*
+ * Collect for an order override from the first packets of the queue, up to
+ * limit; false if there may be more jobs behind them.
+ */
+static bool
+override_collect(SpoolDispatch *d, const char *stream, int64 limit)
+{
+	static SpoolPlan plan = {
 		"SELECT p.stream, s.name, p.position, p.seq, p.packet_id, p.arrived,"
 		" p.packet, p.ctid"
 		" FROM spool.stream s, LATERAL (SELECT st.next, st.runner, st.paused"
@@ -465,8 +479,8 @@ dispatch_override(SpoolDispatch *d, const char *stream)
 		"  AND p.packet_id <= $3 AND st.paused IS NULL"
 		"  AND (st.runner = 0 OR NOT spool.runner_alive(st.runner))"
 		" ORDER BY spool.nanoseconds(p.packet), p.seq, p.packet_id LIMIT $4",
-		SPI_OK_SELECT,
-		INT4OID, TEXTOID, INT8OID, INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[4];
@@ -475,12 +489,18 @@ dispatch_override(SpoolDispatch *d, const char *stream)
 	int64		want = d->limit;
 	SpoolRow   *rows;
 	char	  **names;
+	ListCell   *cell;
+
+	foreach(cell, d->picks)
+		((SpoolPick *) lfirst(cell))->njobs = 0;
+	d->njobs = 0;
+	d->bytes = 0;
 
 	values[0] = Int32GetDatum(d->queue->id);
 	values[1] = stream ? CStringGetTextDatum(stream) : (Datum) 0;
 	nulls[1] = stream ? ' ' : 'n';
 	values[2] = Int64GetDatum(d->mark);
-	values[3] = Int64GetDatum(d->limit);
+	values[3] = Int64GetDatum(limit);
 	spool_spi_begin(&spi);
 	found = spool_exec(&plan, values, nulls);
 	rows = MemoryContextAllocHuge(context, (found + 1) * sizeof(SpoolRow));
@@ -512,7 +532,8 @@ dispatch_override(SpoolDispatch *d, const char *stream)
 		if (pick->ended)
 			continue;
 		if (!spool_collect_one(d, pick, &rows[i], &want))
-			break;
+			return true;
 		d->jobs[d->njobs++] = pick->jobs[pick->njobs - 1];
 	}
+	return want == 0 || found < (uint64) limit;
 }

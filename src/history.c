@@ -20,13 +20,14 @@ void
 spool_history_add(SpoolQueue *queue, const char *stream, int64 seq,
 				  int64 packet_id, int32 number, const SpoolAttempt *attempt)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.attempt VALUES"
 		" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
 		SPI_OK_INSERT,
-		INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID,
-		BYTEAOID, BYTEAOID);
+		PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID,
+				  TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID,
+				  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID)
+	};
 	Datum		values[5 + SPOOL_ATTEMPT_COLUMNS];
 	bool		isnull[5 + SPOOL_ATTEMPT_COLUMNS] = {false};
 	char		nulls[5 + SPOOL_ATTEMPT_COLUMNS];
@@ -52,14 +53,15 @@ void
 spool_history_crashed(SpoolQueue *queue, const char *stream, int64 packet_id,
 					  int32 number, TimestampTz started_at)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.attempt (queue, stream, seq, packet_id, attempt,"
 		" started_at, finished_at, outcome, message)"
 		" SELECT $1, $2, (SELECT seq FROM spool.segment_0 WHERE packet_id = $3"
 		"  UNION ALL SELECT seq FROM spool.kept WHERE packet_id = $3 LIMIT 1),"
 		" $3, $4, $5, clock_timestamp(), 'crashed', 'the runner died'",
 		SPI_OK_INSERT,
-		INT4OID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID);
+		PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID)
+	};
 	Datum		values[5];
 
 	if (queue->history == HISTORY_NONE)

@@ -52,13 +52,15 @@ spool_same_packet(struct varlena *a, struct varlena *b)
 void
 spool_kept_add(const SpoolRow *row, const SpoolKept *kept)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
 		" sqlstate, message, attempts, runner, since, arrived, packet)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(),"
 		" $10, $11)",
 		SPI_OK_INSERT,
-		INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, InvalidOid);
+		PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
+				  TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, InvalidOid)
+	};
 	Datum		values[KEPT_PARAMETERS + 1];
 	char		nulls[KEPT_PARAMETERS + 1];
 
@@ -83,14 +85,14 @@ void
 spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 					 const char *reason)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
 		" attempts, runner, since, arrived, packet)"
 		" SELECT packet_id, stream, seq, $4, $5, 0, 0, clock_timestamp(),"
 		" arrived, packet FROM spool.segment_0"
 		" WHERE stream = $1 AND position >= $2 AND position < $3",
-		SPI_OK_INSERT,
-		INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID);
+		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID)
+	};
 	Datum		values[5];
 	char		nulls[5] = "     ";
 
@@ -106,11 +108,11 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 int64
 spool_kept_same(int64 stream, int64 seq, struct varlena *packet)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT packet_id, packet FROM spool.kept"
 		" WHERE stream = $1 AND seq = $2",
-		SPI_OK_SELECT,
-		INT8OID, INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID, INT8OID)
+	};
 	SpoolSpi	spi;
 	Datum		values[2];
 	int64		found = 0;
@@ -160,14 +162,16 @@ spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
 	" FROM spool.kept WHERE stream = $1 AND state = 'ready'" \
 	" AND state IN ('ready', 'running') AND since <= $3" \
 	" AND (seq, packet_id) > ($4, $5) ORDER BY seq, packet_id LIMIT $2"
-	static SpoolPlan look = SPOOL_PLAN(
+	static SpoolPlan look = {
 		AHEAD_QUERY,
 		SPI_OK_SELECT,
-		INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID);
-	static SpoolPlan take = SPOOL_PLAN(
+		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID)
+	};
+	static SpoolPlan take = {
 		AHEAD_QUERY " FOR UPDATE SKIP LOCKED",
 		SPI_OK_SELECT,
-		INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID);
+		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[5];
@@ -193,12 +197,14 @@ spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
 void
 spool_kept_set(int64 packet_id, const SpoolKept *kept)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.kept SET state = $2, reason = $3, sqlstate = $4,"
 		" message = $5, attempts = $6, runner = $7,"
 		" since = clock_timestamp() WHERE packet_id = $1",
 		SPI_OK_UPDATE,
-		INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID);
+		PLAN_ARGS(INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID,
+				  INT8OID)
+	};
 	Datum		values[7];
 	char		nulls[7] = "       ";
 
@@ -216,10 +222,10 @@ spool_kept_set(int64 packet_id, const SpoolKept *kept)
 void
 spool_kept_remove(int64 packet_id)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"DELETE FROM spool.kept WHERE packet_id = $1",
-		SPI_OK_DELETE,
-		INT8OID);
+		SPI_OK_DELETE, PLAN_ARGS(INT8OID)
+	};
 	Datum		values[1];
 
 	values[0] = Int64GetDatum(packet_id);
@@ -230,11 +236,11 @@ spool_kept_remove(int64 packet_id)
 bool
 spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT packet_id, stream, seq, arrived, packet, state"
 		" FROM spool.kept WHERE packet_id = $1",
-		SPI_OK_SELECT,
-		INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[1];
@@ -257,10 +263,10 @@ spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state)
 bool
 spool_kept_lock(int64 packet_id, char **state)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT state FROM spool.kept WHERE packet_id = $1 FOR UPDATE",
-		SPI_OK_SELECT,
-		INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[1];
@@ -284,7 +290,7 @@ spool_kept_lock(int64 packet_id, char **state)
 int
 spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"WITH back AS (DELETE FROM spool.kept k USING spool.queue q"
 		"  WHERE q.id = $4 AND k.stream = $1 AND k.seq >= $2 AND k.seq < $3"
 		"   AND (k.state IN ('dead', 'failed') AND k.reason NOT IN ('late', 'discarded')"
@@ -293,8 +299,8 @@ spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
 		" INSERT INTO spool.segment_0"
 		" (stream, position, seq, packet_id, arrived, segment, packet)"
 		" SELECT stream, seq, seq, packet_id, arrived, 0, packet FROM back",
-		SPI_OK_INSERT,
-		INT8OID, INT8OID, INT8OID, INT4OID);
+		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, INT4OID)
+	};
 	Datum		values[4];
 
 	values[0] = Int64GetDatum(stream);
@@ -308,11 +314,12 @@ spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
 uint64
 spool_kept_purge(void)
 {
-	static SpoolPlan plan = SPOOL_PLAN0(
+	static SpoolPlan plan = {
 		"DELETE FROM spool.kept k USING spool.stream s, spool.queue q"
 		" WHERE s.id = k.stream AND q.id = s.queue AND k.state = 'done'"
 		"  AND k.since < clock_timestamp() - q.retention",
-		SPI_OK_DELETE);
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
 
 	return spool_exec_alone(&plan, NULL, NULL);
 }
@@ -323,12 +330,12 @@ spool_kept_purge(void)
 int
 spool_kept_orphans(int64 stream, int64 **packets, int64 **runners)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT packet_id, runner FROM spool.kept"
 		" WHERE stream = $1 AND state = 'running'"
 		" AND state IN ('ready', 'running') ORDER BY packet_id",
-		SPI_OK_SELECT,
-		INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[1];

@@ -193,13 +193,13 @@ list_stream(Listing *listing, SpoolStream *stream)
 static void
 list_kept(Listing *listing, const char *stream)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT k.packet_id, s.name, k.seq, k.state, k.attempts, k.packet"
 		" FROM spool.kept k JOIN spool.stream s ON s.id = k.stream"
 		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
 		" ORDER BY k.seq, k.packet_id LIMIT $3",
-		SPI_OK_SELECT,
-		INT4OID, TEXTOID, INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID)
+	};
 	SpoolSpi	spi;
 	Datum		values[3];
 	char		nulls[3] = {' ', stream ? ' ' : 'n', ' '};
@@ -231,7 +231,7 @@ Datum
 spool_ls_rows(PG_FUNCTION_ARGS)
 {
 	char	   *only = PG_ARGISNULL(1) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(1));
+	text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Listing		listing;
 	SpoolStream stream;
 
@@ -371,13 +371,13 @@ spool_get_packet(PG_FUNCTION_ARGS)
 Datum
 spool_packet_id(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT packet_id FROM spool.segment_0 WHERE stream = $1 AND seq = $2"
 		" AND (NOT $3 OR position >= $4)"
 		" UNION ALL SELECT packet_id FROM spool.kept"
 		" WHERE stream = $1 AND seq = $2 ORDER BY packet_id LIMIT 1",
-		SPI_OK_SELECT,
-		INT8OID, INT8OID, BOOLOID, INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID, INT8OID, BOOLOID, INT8OID)
+	};
 	SpoolQueue *queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ,
 										 QUEUE_LOOK);
 	SpoolStream stream;

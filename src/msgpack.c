@@ -364,7 +364,7 @@ put_marked(uint8_t *p, uint8_t marker, uint64_t value, size_t size)
 	return mp_store(p, value, (int) size - 1);
 }
 
-uint8_t    *
+uint8_t *
 mp_put_unsigned(uint8_t *p, uint64_t value)
 {
 	switch (mp_unsigned_size(value))
@@ -383,7 +383,7 @@ mp_put_unsigned(uint8_t *p, uint64_t value)
 	}
 }
 
-uint8_t    *
+uint8_t *
 mp_put_signed(uint8_t *p, int64_t value)
 {
 	if (value >= 0)
@@ -404,7 +404,7 @@ mp_put_signed(uint8_t *p, int64_t value)
 	}
 }
 
-uint8_t    *
+uint8_t *
 mp_put_array(uint8_t *p, size_t count)
 {
 	switch (mp_array_size(count))

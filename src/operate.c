@@ -69,13 +69,14 @@ static void
 record(SpoolQueue *queue, const char *stream, const char *action, int64 first,
 	   int64 last, int64 packet_id, text *reason)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.action (queue, stream, action, first_seq,"
 		" last_seq, packet_id, reason, role, at)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())",
 		SPI_OK_INSERT,
-		INT4OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID,
-		TEXTOID);
+		PLAN_ARGS(INT4OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
+				  TEXTOID, TEXTOID)
+	};
 	Datum		values[8];
 	char		nulls[8];
 
@@ -108,15 +109,15 @@ no_attempts(SpoolState *state)
 static void
 set_paused(FunctionCallInfo fcinfo, bool pause)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.queue SET pause_reason = $3, paused_since ="
 		" CASE WHEN $2 THEN COALESCE(paused_since, clock_timestamp()) END"
 		" WHERE id = $1",
-		SPI_OK_UPDATE,
-		INT4OID, BOOLOID, TEXTOID);
+		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, BOOLOID, TEXTOID)
+	};
 	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
 	text	   *reason = !pause || PG_ARGISNULL(2) ? NULL :
-		PG_GETARG_TEXT_PP(2);
+	PG_GETARG_TEXT_PP(2);
 	char	   *name = NULL;
 
 	if (PG_ARGISNULL(1))
@@ -326,7 +327,7 @@ spool_discard(PG_FUNCTION_ARGS)
 	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 2);
 	int64		packet_id = PG_GETARG_INT64(1);
 	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
-	SpoolKept	kept = {.state = KEPT_DEAD, .reason = REASON_DISCARDED};
+	SpoolKept	kept = {KEPT_DEAD, REASON_DISCARDED, NULL, NULL, 0, 0};
 	char	   *kept_state = NULL;
 	char	   *name = NULL;
 	SpoolRow	row;
@@ -421,12 +422,12 @@ spool_retry_now(PG_FUNCTION_ARGS)
 static int64
 redrive_stream(SpoolQueue *queue, int64 id, Datum packet_id, bool all)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.kept SET state = 'ready', attempts = 0,"
 		" since = clock_timestamp() WHERE stream = $1"
 		" AND state IN ('dead', 'failed') AND ($2 IS NULL OR packet_id = $2)",
-		SPI_OK_UPDATE,
-		INT8OID, INT8OID);
+		SPI_OK_UPDATE, PLAN_ARGS(INT8OID, INT8OID)
+	};
 	int32		queue_id;
 	char	   *name = spool_stream_name(id, &queue_id);
 	SpoolStream stream;
@@ -453,13 +454,13 @@ redrive_stream(SpoolQueue *queue, int64 id, Datum packet_id, bool all)
 Datum
 spool_redrive(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT s.id FROM spool.stream s WHERE s.queue = $1 AND EXISTS"
 		" (SELECT FROM spool.kept k WHERE k.stream = s.id"
 		"   AND k.state IN ('dead', 'failed')"
 		"   AND ($2 IS NULL OR k.packet_id = $2)) ORDER BY s.name",
-		SPI_OK_SELECT,
-		INT4OID, INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID, INT8OID)
+	};
 	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
 	MemoryContext context = CurrentMemoryContext;
 	bool		all = PG_ARGISNULL(1);

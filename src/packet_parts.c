@@ -360,7 +360,7 @@ spool_info(PG_FUNCTION_ARGS)
  * File names
  */
 
-char	   *
+char *
 spool_packet_filename(struct varlena *packet)
 {
 	struct varlena *bytes = pg_detoast_datum_packed(packet);

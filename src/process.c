@@ -475,11 +475,11 @@ pass_give_way(Pass *pass)
 static void
 take_back(Pass *pass)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.kept SET state = 'ready', runner = 0"
 		" WHERE runner = $1 AND state = 'running'",
-		SPI_OK_UPDATE,
-		INT8OID);
+		SPI_OK_UPDATE, PLAN_ARGS(INT8OID)
+	};
 	SpoolDispatch *d = pass->batch;
 	ListCell   *cell;
 	Datum		values[1];

@@ -141,13 +141,13 @@ spool_queue_lookup(const char *name, bool missing_ok)
 static SpoolQueue *
 read_queue(const char *name, MemoryContext context)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT id, owner::oid, order_by, append_only, max_attempts, on_error,"
 		" timeout, allow_job_params, ignore_payload,"
 		" retention > interval '0', history, handler, handler_path, program,"
 		" args, paused_since IS NOT NULL, acl FROM spool.queue WHERE name = $1",
-		SPI_OK_SELECT,
-		TEXTOID);
+		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+	};
 	SpoolQueue *queue = NULL;
 	SpoolSpi	spi;
 	Datum		values[1];
@@ -245,7 +245,7 @@ static int64
 interval_ms(Interval *interval)
 {
 	double		ms = interval->time / 1000.0 +
-		(interval->day + 30.0 * interval->month) * MSECS_PER_DAY_F;
+	(interval->day + 30.0 * interval->month) * MSECS_PER_DAY_F;
 
 	return ms <= 0 ? 0 : (int64) Max(ms, 1.0);
 }

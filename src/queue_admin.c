@@ -164,16 +164,18 @@ option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls)
 Datum
 spool_create_queue(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.queue (id, name, order_by, append_only,"
 		" max_attempts, on_error, timeout, allow_job_params, ignore_payload,"
 		" retention, history, owner)"
 		" VALUES (nextval('spool.queue_id_seq'), $1, $2, $3, $4, $5, $6, $7,"
 		" $8, $9, $10, $11::oid::regrole) ON CONFLICT (name) DO NOTHING",
 		SPI_OK_INSERT,
-		TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID);
+		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
+				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID)
+	};
 	bool		if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) &&
-		PG_GETARG_BOOL(NUM_OPTIONS);
+	PG_GETARG_BOOL(NUM_OPTIONS);
 	char	   *name = queue_name_arg(fcinfo);
 	Datum		values[NUM_OPTIONS];
 	char		nulls[NUM_OPTIONS];
@@ -199,7 +201,7 @@ spool_create_queue(PG_FUNCTION_ARGS)
 Datum
 spool_alter_queue(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.queue SET order_by = COALESCE($2, order_by),"
 		" append_only = COALESCE($3, append_only),"
 		" max_attempts = COALESCE($4, max_attempts),"
@@ -210,7 +212,9 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 		" history = COALESCE($10, history),"
 		" owner = COALESCE($11::oid::regrole, owner) WHERE name = $1",
 		SPI_OK_UPDATE,
-		TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID);
+		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
+				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID)
+	};
 	Datum		values[NUM_OPTIONS];
 	char		nulls[NUM_OPTIONS];
 	SpoolQueue *queue;
@@ -249,15 +253,15 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 static void
 remove_contents(int32 queue)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"WITH s AS (DELETE FROM spool.stream WHERE queue = $1 RETURNING id),"
 		" p AS (DELETE FROM spool.segment_0 WHERE stream IN (SELECT id FROM s)),"
 		" k AS (DELETE FROM spool.kept WHERE stream IN (SELECT id FROM s)),"
 		" n AS (DELETE FROM spool.numbering WHERE stream IN (SELECT id FROM s))"
 		" DELETE FROM spool.state WHERE consumer = 0"
 		"  AND stream IN (SELECT id FROM s)",
-		SPI_OK_DELETE,
-		INT4OID);
+		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
+	};
 	Datum		values[1];
 
 	values[0] = Int32GetDatum(queue);
@@ -268,11 +272,11 @@ remove_contents(int32 queue)
 Datum
 spool_drop_queue(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"WITH a AS (DELETE FROM spool.attempt WHERE queue = $1)"
 		" DELETE FROM spool.queue WHERE id = $1",
-		SPI_OK_DELETE,
-		INT4OID);
+		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
+	};
 	char	   *name = queue_name_arg(fcinfo);
 	bool		force = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		if_exists = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
@@ -308,11 +312,12 @@ static void
 set_command(SpoolQueue *queue, char *handler, char *path, char *program,
 			Datum args)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.queue SET handler = $2, handler_path = $3,"
 		" program = $4, args = $5 WHERE id = $1",
 		SPI_OK_UPDATE,
-		INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID);
+		PLAN_ARGS(INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID)
+	};
 	Datum		values[5];
 	char		nulls[5] = "     ";
 
@@ -400,10 +405,10 @@ right_from_name(const char *name, bool any)
 static Datum
 change_rights(FunctionCallInfo fcinfo, int how)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"UPDATE spool.queue SET acl = $2 WHERE id = $1",
-		SPI_OK_UPDATE,
-		INT4OID, ACLITEMARRAYOID);
+		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, ACLITEMARRAYOID)
+	};
 	SpoolQueue *queue;
 	AclItem		item;
 	Acl		   *acl;

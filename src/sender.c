@@ -42,10 +42,10 @@ static PacketTemplate *template_of(struct varlena *packet);
 static bool
 lock_sender(Datum name)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT owner::oid FROM spool.sender WHERE name = $1 FOR UPDATE",
-		SPI_OK_SELECT,
-		TEXTOID);
+		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+	};
 	SpoolSpi	spi;
 	Oid			owner = InvalidOid;
 	bool		found;
@@ -67,11 +67,11 @@ lock_sender(Datum name)
 static int64
 newest_counter(Datum name, int64 *version)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT next, version FROM spool.sender_state WHERE sender = $1"
 		" ORDER BY version DESC LIMIT 1",
-		SPI_OK_SELECT,
-		TEXTOID);
+		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+	};
 	SpoolSpi	spi;
 	int64		next = 1;
 
@@ -90,11 +90,11 @@ newest_counter(Datum name, int64 *version)
 static void
 append_counter(Datum name, int64 version, int64 next)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.sender_state (sender, version, next)"
 		" VALUES ($1, $2, $3)",
-		SPI_OK_INSERT,
-		TEXTOID, INT8OID, INT8OID);
+		SPI_OK_INSERT, PLAN_ARGS(TEXTOID, INT8OID, INT8OID)
+	};
 	Datum		values[3];
 
 	values[0] = name;
@@ -107,11 +107,11 @@ append_counter(Datum name, int64 version, int64 next)
 static int64
 open_sender(Datum name, int64 *version)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.sender (name, owner) VALUES ($1, $2::oid::regrole)"
 		" ON CONFLICT DO NOTHING",
-		SPI_OK_INSERT,
-		TEXTOID, OIDOID);
+		SPI_OK_INSERT, PLAN_ARGS(TEXTOID, OIDOID)
+	};
 
 	if (!lock_sender(name))
 	{
@@ -288,12 +288,13 @@ spool_forward(PG_FUNCTION_ARGS)
 Datum
 spool_maintain(PG_FUNCTION_ARGS)
 {
-	static SpoolPlan senders = SPOOL_PLAN0(
+	static SpoolPlan senders = {
 		"DELETE FROM spool.sender_state old USING"
 		" (SELECT sender, max(version) AS version FROM spool.sender_state"
 		"   GROUP BY sender) newest"
 		" WHERE old.sender = newest.sender AND old.version < newest.version",
-		SPI_OK_DELETE);
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
 
 	(void) spool_kept_purge();
 	(void) spool_store_purge();

@@ -21,12 +21,10 @@ typedef struct SpoolPlan
 	Oid			packet_type;	/* what 0 stood for, if it did */
 } SpoolPlan;
 
-/* Initializers: the statement, the result it has, the types of parameters. */
-#define SPOOL_PLAN(sql_, expected_, ...) { \
-	.sql = (sql_), .expected = (expected_), .argtypes = {__VA_ARGS__}, \
-	.nargs = lengthof(((Oid[]) {__VA_ARGS__})) \
-}
-#define SPOOL_PLAN0(sql_, expected_) {.sql = (sql_), .expected = (expected_)}
+/* The rest of an initializer after sql and expected: types of parameters. */
+#define PLAN_ARGS(...) \
+	.nargs = lengthof(((Oid[]) {__VA_ARGS__})), .argtypes = {__VA_ARGS__}
+#define PLAN_NO_ARGS .nargs = 0
 
 /* What spool_spi_begin changed and spool_spi_end restores. */
 typedef struct SpoolSpi

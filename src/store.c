@@ -393,11 +393,11 @@ spool_store_highest(int64 stream, int64 from)
 bool
 spool_store_by_id(int64 packet_id, SpoolRow *row)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT stream, position, seq, packet_id, arrived, packet, ctid"
 		" FROM spool.segment_0 WHERE packet_id = $1",
-		SPI_OK_SELECT,
-		INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[1];
@@ -427,11 +427,11 @@ spool_store_by_id(int64 packet_id, SpoolRow *row)
 void
 spool_store_remove_range(int64 stream, int64 from, int64 below)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"DELETE FROM spool.segment_0"
 		" WHERE stream = $1 AND position >= $2 AND position < $3",
-		SPI_OK_DELETE,
-		INT8OID, INT8OID, INT8OID);
+		SPI_OK_DELETE, PLAN_ARGS(INT8OID, INT8OID, INT8OID)
+	};
 	Datum		values[3];
 
 	values[0] = Int64GetDatum(stream);
@@ -447,7 +447,7 @@ spool_store_remove_range(int64 stream, int64 from, int64 below)
 bool
 spool_store_has_waiting(int32 queue, bool by_number)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT FROM spool.stream s, LATERAL (SELECT st.next"
 		"  FROM spool.state st WHERE st.consumer = 0 AND st.stream = s.id"
 		"  ORDER BY st.version DESC LIMIT 1) st"
@@ -457,8 +457,8 @@ spool_store_has_waiting(int32 queue, bool by_number)
 		"  OR EXISTS (SELECT FROM spool.kept k WHERE k.stream = s.id"
 		"    AND k.state IN ('ready', 'running')))"
 		" LIMIT 1",
-		SPI_OK_SELECT,
-		INT4OID, BOOLOID);
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID, BOOLOID)
+	};
 	Datum		values[2];
 
 	values[0] = Int32GetDatum(queue);
@@ -470,7 +470,7 @@ spool_store_has_waiting(int32 queue, bool by_number)
 uint64
 spool_store_purge(void)
 {
-	static SpoolPlan packets = SPOOL_PLAN0(
+	static SpoolPlan packets = {
 		"DELETE FROM spool.segment_0 p USING"
 		" (SELECT s.id, st.next FROM spool.stream s"
 		"   JOIN spool.queue q ON q.id = s.queue, LATERAL"
@@ -479,14 +479,16 @@ spool_store_purge(void)
 		"     ORDER BY st.version DESC LIMIT 1) st"
 		"   WHERE q.order_by IN ('sequence', 'latest')) c"
 		" WHERE p.stream = c.id AND p.position < c.next",
-		SPI_OK_DELETE);
-	static SpoolPlan states = SPOOL_PLAN0(
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
+	static SpoolPlan states = {
 		"DELETE FROM spool.state old USING"
 		" (SELECT consumer, stream, max(version) AS version FROM spool.state"
 		"   GROUP BY consumer, stream) newest"
 		" WHERE old.consumer = newest.consumer AND old.stream = newest.stream"
 		"   AND old.version < newest.version",
-		SPI_OK_DELETE);
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
 	uint64		rows = spool_exec_alone(&packets, NULL, NULL);
 
 	(void) spool_exec_alone(&states, NULL, NULL);

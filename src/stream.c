@@ -128,12 +128,12 @@ spool_stream_find(SpoolQueue *queue, const char *name, SpoolStream *stream)
 void
 spool_stream_get(SpoolQueue *queue, const char *name, SpoolStream *stream)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.stream (id, queue, name)"
 		" VALUES (nextval('spool.stream_id_seq'), $1, $2)"
 		" ON CONFLICT DO NOTHING",
-		SPI_OK_INSERT,
-		INT4OID, TEXTOID);
+		SPI_OK_INSERT, PLAN_ARGS(INT4OID, TEXTOID)
+	};
 	SpoolState	state;
 	Datum		values[2];
 	bool		created;
@@ -204,10 +204,10 @@ spool_stream_open(SpoolQueue *queue, const char *name, SpoolStream *stream,
 char *
 spool_stream_name(int64 id, int32 *queue)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"SELECT name, queue FROM spool.stream WHERE id = $1",
-		SPI_OK_SELECT,
-		INT8OID);
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[1];
@@ -318,11 +318,11 @@ void
 spool_numbering_begin(SpoolQueue *queue, const SpoolStream *stream,
 					  bool by_queue, bool lock)
 {
-	static SpoolPlan plan = SPOOL_PLAN(
+	static SpoolPlan plan = {
 		"INSERT INTO spool.numbering (stream, by_queue) VALUES ($1, $2)"
 		" ON CONFLICT DO NOTHING",
-		SPI_OK_INSERT,
-		INT8OID, BOOLOID);
+		SPI_OK_INSERT, PLAN_ARGS(INT8OID, BOOLOID)
+	};
 	LOCKMODE	lockmode = lock ? RowShareLock : AccessShareLock;
 	SpoolNumbering numbering = find_numbering(stream->id, lockmode, lock);
 

@@ -93,9 +93,9 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *order_by = PG_ARGISNULL(2) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(2));
+	text_to_cstring(PG_GETARG_TEXT_PP(2));
 	char	   *stream = PG_ARGISNULL(3) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(3));
+	text_to_cstring(PG_GETARG_TEXT_PP(3));
 	SpoolDispatch d;
 	MemoryContext row_context;
 	MemoryContext old;

@@ -321,7 +321,7 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 			written[i].packet_id = 0;
 			if (queue->order == ORDER_SEQUENCE)
 			{
-				SpoolKept	kept = {.state = KEPT_DEAD, .reason = REASON_LATE};
+				SpoolKept	kept = {KEPT_DEAD, REASON_LATE, NULL, NULL, 0, 0};
 
 				same = spool_kept_same(stream.id, row->seq, row->packet);
 				if (same == 0)
