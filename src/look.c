@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 
+#include "args.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
@@ -230,21 +231,16 @@ list_kept(Listing *listing, const char *stream)
 Datum
 spool_ls_rows(PG_FUNCTION_ARGS)
 {
-	char	   *only = PG_ARGISNULL(1) ? NULL :
-	text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *only = spool_arg_text(fcinfo, 1, NULL);
 	Listing		listing;
 	SpoolStream stream;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("queue must not be null")));
+	spool_args_required(fcinfo, 1, "queue");
 	memset(&listing, 0, sizeof(listing));
 	listing.queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ,
 									 QUEUE_LOOK);
 	listing.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	listing.wanted = PG_ARGISNULL(2) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(2));
+	listing.wanted = spool_arg_text(fcinfo, 2, NULL);
 	listing.limit = PG_ARGISNULL(3) ? PG_INT64_MAX : PG_GETARG_INT32(3);
 	InitMaterializedSRF(fcinfo, 0);
 
@@ -385,7 +381,7 @@ spool_packet_id(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	int64		packet_id = 0;
 
-	if (!spool_stream_find(queue, spool_stream_arg(fcinfo, 2), &stream))
+	if (!spool_stream_find(queue, spool_arg_text(fcinfo, 2, ""), &stream))
 		PG_RETURN_NULL();
 	values[0] = Int64GetDatum(stream.id);
 	values[1] = PG_GETARG_DATUM(1);

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "args.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
@@ -36,8 +37,7 @@ PG_FUNCTION_INFO_V1(spool_discard);
 PG_FUNCTION_INFO_V1(spool_retry_now);
 PG_FUNCTION_INFO_V1(spool_redrive);
 
-static SpoolQueue *open_queue(FunctionCallInfo fcinfo, AclMode right,
-							  int required);
+static SpoolQueue *open_queue(FunctionCallInfo fcinfo);
 static void record(SpoolQueue *queue, const char *stream, const char *action,
 				   int64 first, int64 last, int64 packet_id, text *reason);
 static void set_paused(FunctionCallInfo fcinfo, bool pause);
@@ -51,17 +51,12 @@ static void store_nop(const SpoolRow *row);
 static int64 redrive_stream(SpoolQueue *queue, int64 id, Datum packet_id,
 							bool all);
 
-/* Open the queue of the first argument; arguments up to required not NULL. */
+/* Open the queue of the first argument for an operator. */
 static SpoolQueue *
-open_queue(FunctionCallInfo fcinfo, AclMode right, int required)
+open_queue(FunctionCallInfo fcinfo)
 {
-	for (int i = 0; i < required; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 i == 0 ? errmsg("queue must not be null") :
-					 errmsg("argument %d must not be null", i + 1)));
-	return spool_queue_open(PG_GETARG_TEXT_PP(0), right, QUEUE_CONSUME);
+	spool_args_required(fcinfo, 1, "queue");
+	return spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_CONSUME);
 }
 
 /* Record what an operator did; 0 stands for no packet. */
@@ -115,7 +110,7 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 		" WHERE id = $1",
 		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, BOOLOID, TEXTOID)
 	};
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
+	SpoolQueue *queue = open_queue(fcinfo);
 	text	   *reason = !pause || PG_ARGISNULL(2) ? NULL :
 	PG_GETARG_TEXT_PP(2);
 	char	   *name = NULL;
@@ -169,7 +164,7 @@ spool_next_seq(PG_FUNCTION_ARGS)
 	SpoolState	state;
 
 	spool_queue_refuse_append_only(queue);
-	if (!spool_stream_find(queue, spool_stream_arg(fcinfo, 1), &stream))
+	if (!spool_stream_find(queue, spool_arg_text(fcinfo, 1, ""), &stream))
 		PG_RETURN_INT64(1);
 	spool_stream_state(queue, &stream, &state);
 	PG_RETURN_INT64(state.next);
@@ -211,13 +206,15 @@ move_cursor(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 Datum
 spool_set_next_seq(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 2);
+	SpoolQueue *queue;
 	int64		next = PG_GETARG_INT64(1);
-	char	   *name = spool_stream_arg(fcinfo, 2);
+	char	   *name = spool_arg_text(fcinfo, 2, "");
 	SpoolStream stream;
 	SpoolState	state;
 	int64		before;
 
+	spool_args_required(fcinfo, 2, "queue", "seq");
+	queue = open_queue(fcinfo);
 	spool_queue_refuse_append_only(queue);
 	spool_packet_check_seq(next);
 	spool_stream_get(queue, name, &stream);
@@ -234,8 +231,8 @@ spool_set_next_seq(PG_FUNCTION_ARGS)
 Datum
 spool_skip_gap(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
-	char	   *name = spool_stream_arg(fcinfo, 1);
+	SpoolQueue *queue = open_queue(fcinfo);
+	char	   *name = spool_arg_text(fcinfo, 1, "");
 	SpoolStream stream;
 	SpoolState	state;
 	SpoolScan	scan;
@@ -324,7 +321,7 @@ discard_stored(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 Datum
 spool_discard(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 2);
+	SpoolQueue *queue;
 	int64		packet_id = PG_GETARG_INT64(1);
 	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
 	SpoolKept	kept = {KEPT_DEAD, REASON_DISCARDED, NULL, NULL, 0, 0};
@@ -335,6 +332,8 @@ spool_discard(PG_FUNCTION_ARGS)
 	SpoolState	state;
 	int32		queue_id = 0;
 
+	spool_args_required(fcinfo, 2, "queue", "packet_id");
+	queue = open_queue(fcinfo);
 	if (spool_store_by_id(packet_id, &row) ||
 		spool_kept_by_id(packet_id, &row, &kept_state))
 		name = spool_stream_name(row.stream, &queue_id);
@@ -385,7 +384,7 @@ spool_discard(PG_FUNCTION_ARGS)
 Datum
 spool_retry_now(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
+	SpoolQueue *queue = open_queue(fcinfo);
 	SpoolStreamWalk walk;
 	SpoolStream stream;
 	SpoolState	state;
@@ -461,7 +460,7 @@ spool_redrive(PG_FUNCTION_ARGS)
 		"   AND ($2 IS NULL OR k.packet_id = $2)) ORDER BY s.name",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID, INT8OID)
 	};
-	SpoolQueue *queue = open_queue(fcinfo, SPOOL_ADMIN, 1);
+	SpoolQueue *queue = open_queue(fcinfo);
 	MemoryContext context = CurrentMemoryContext;
 	bool		all = PG_ARGISNULL(1);
 	Datum		packet_id = all ? (Datum) 0 : PG_GETARG_DATUM(1);

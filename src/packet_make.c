@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "args.h"
 #include "compat.h"
 #include "packet_type.h"
 
@@ -339,10 +340,7 @@ spool_make_packet(PG_FUNCTION_ARGS)
 	const char *payload;
 	size_t		len;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("seq must not be null")));
+	spool_args_required(fcinfo, 1, "seq");
 	spool_packet_check_seq(PG_GETARG_INT64(0));
 	spool_packet_template(&template,
 						  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),

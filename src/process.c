@@ -40,6 +40,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "args.h"
 #include "dispatch.h"
 #include "handler.h"
 #include "history.h"
@@ -395,7 +396,12 @@ settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
 		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
 						  job->row.packet_id, job->attempts + 1, attempt);
 	if (!job->ahead && !spool_store_find(&job->row))
+	{
+		/* the cursor was set past it, and maintain has removed it */
+		pass->processed++;
+		pass->left--;
 		return;
+	}
 	if (attempt->outcome == OUTCOME_OK)
 		job->fate = FATE_DONE;
 	else
@@ -604,10 +610,7 @@ spool_process(PG_FUNCTION_ARGS)
 				 errmsg("spool.process must not be called in a transaction block"),
 				 errdetail("It commits as it goes."),
 				 errhint("Call it outside of BEGIN and of functions, or use spool.take in your transaction.")));
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("queue must not be null")));
+	spool_args_required(fcinfo, 1, "queue");
 	if (!PG_ARGISNULL(1) && PG_GETARG_INT32(1) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -623,8 +626,7 @@ spool_process(PG_FUNCTION_ARGS)
 	check_command(queue);
 	pass.name = pstrdup(queue->name);
 	pass.queue_id = queue->id;
-	pass.order_by = PG_ARGISNULL(2) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(2));
+	pass.order_by = spool_arg_text(fcinfo, 2, NULL);
 	order = spool_dispatch_order(queue, pass.order_by);
 	pass.lockmode = order == queue->order ? QUEUE_CONSUME : QUEUE_OVERRIDE;
 	pass.left = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);

@@ -16,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "args.h"
 #include "packet_type.h"
 #include "program.h"
 
@@ -43,16 +44,9 @@ spool_run_packet(PG_FUNCTION_ARGS)
 	SpoolProgramRun run = {0};
 	SpoolAttempt attempt;
 	PacketHeader header;
-	int			i;
-	static const char *const names[] = {"packet", "program", "args"};
 
 	spool_program_check_rights(GetUserId());
-	for (i = 0; i < (int) lengthof(names); i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
-
+	spool_args_required(fcinfo, 3, "packet", "program", "args");
 	run.packet = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	run.path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	spool_program_check_path(run.path);

@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "args.h"
 #include "handler.h"
 #include "program.h"
 #include "queue.h"
@@ -63,10 +64,7 @@ queue_name_arg(FunctionCallInfo fcinfo)
 {
 	char	   *name;
 
-	if (PG_ARGISNULL(ARG_QUEUE))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("queue must not be null")));
+	spool_args_required(fcinfo, 1, "queue");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUEUE));
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN * 4)
 		ereport(ERROR,
@@ -414,11 +412,7 @@ change_rights(FunctionCallInfo fcinfo, int how)
 	Acl		   *acl;
 	Datum		values[2];
 
-	(void) queue_name_arg(fcinfo);
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("role and privilege must not be null")));
+	spool_args_required(fcinfo, 3, "queue", "role", "privilege");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
 	item.ai_grantee = PG_GETARG_OID(1);
 	item.ai_grantor = queue->owner;

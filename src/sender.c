@@ -17,6 +17,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "args.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
@@ -167,11 +168,7 @@ spool_sender_set_next(PG_FUNCTION_ARGS)
 {
 	int64		version;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "sender" : "seq")));
+	spool_args_required(fcinfo, 2, "sender", "seq");
 	spool_packet_check_seq(PG_GETARG_INT64(1));
 	(void) open_sender(PG_GETARG_DATUM(0), &version);
 	append_counter(PG_GETARG_DATUM(0), version, PG_GETARG_INT64(1));
@@ -226,14 +223,8 @@ spool_forward(PG_FUNCTION_ARGS)
 	SpoolRow	row;
 	int32		queue_id = 0;
 	SpoolWritten written;
-	TupleDesc	tupdesc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("queue, packet_id and target must not be null")));
+	spool_args_required(fcinfo, 3, "queue", "packet_id", "target");
 	source = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ, QUEUE_LOOK);
 	target = spool_queue_open(PG_GETARG_TEXT_PP(2), SPOOL_WRITE,
 							  QUEUE_PRODUCE);
@@ -274,14 +265,7 @@ spool_forward(PG_FUNCTION_ARGS)
 	else
 		spool_write_packets(target, stream, &row.packet, 1, &written);
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	values[0] = Int64GetDatum(written.packet_id);
-	nulls[0] = written.packet_id == 0;
-	values[1] = Int64GetDatum(written.seq);
-	values[2] = CStringGetTextDatum(written.status);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
-													  values, nulls)));
+	return spool_written_row(fcinfo, &written);
 }
 
 /* CALL maintain(): remove what is consumed and what is kept no longer. */

@@ -162,14 +162,6 @@ spool_stream_get(SpoolQueue *queue, const char *name, SpoolStream *stream)
 	}
 }
 
-/* The stream argument of an SQL function, NULL meaning ''. */
-char *
-spool_stream_arg(FunctionCallInfo fcinfo, int argno)
-{
-	return PG_ARGISNULL(argno) ? pstrdup("") :
-		text_to_cstring(PG_GETARG_TEXT_PP(argno));
-}
-
 /* The newest state of a stream that was found; 40001 if it is gone. */
 void
 spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,

@@ -11,8 +11,6 @@
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 
-#include "fmgr.h"
-
 #include "queue.h"
 #include "store.h"
 
@@ -54,7 +52,6 @@ extern void spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
 extern bool spool_stream_walk_next(SpoolStreamWalk *walk,
 								   SpoolStream *stream);
 extern void spool_stream_walk_end(SpoolStreamWalk *walk);
-extern char *spool_stream_arg(FunctionCallInfo fcinfo, int argno);
 extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 							   SpoolState *state);
 extern void spool_stream_open(SpoolQueue *queue, const char *name,

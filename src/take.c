@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/typcache.h"
 
+#include "args.h"
 #include "dispatch.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -92,21 +93,15 @@ static Datum
 hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *order_by = PG_ARGISNULL(2) ? NULL :
-	text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char	   *stream = PG_ARGISNULL(3) ? NULL :
-	text_to_cstring(PG_GETARG_TEXT_PP(3));
+	char	   *order_by = spool_arg_text(fcinfo, 2, NULL);
+	char	   *stream = spool_arg_text(fcinfo, 3, NULL);
 	SpoolDispatch d;
 	MemoryContext row_context;
 	MemoryContext old;
 	ListCell   *cell;
 	int			handed = 0;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "queue" : "max_jobs")));
+	spool_args_required(fcinfo, 2, "queue", "max_jobs");
 	if (PG_GETARG_INT32(1) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

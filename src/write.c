@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "args.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
@@ -36,6 +37,9 @@
 #include "store.h"
 #include "stream.h"
 #include "write.h"
+
+/* Columns of the result of write. */
+#define WRITTEN_COLUMNS 3
 
 /* A number that a batch already holds, for write_many. */
 typedef struct BatchKey
@@ -61,6 +65,8 @@ static int64 first_number(SpoolQueue *queue, const SpoolStream *stream,
 static int64 find_stored(const SpoolRow *row, bool *taken);
 static int64 find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain,
 						   bool *taken);
+static void written_columns(const SpoolWritten *written, Datum *values,
+							bool *nulls);
 static void check_packet(struct varlena *packet, const PacketHeader *header);
 
 /* The first of some consecutive numbers, under the producers' lock. */
@@ -140,10 +146,7 @@ spool_enqueue(PG_FUNCTION_ARGS)
 	const char *data;
 	size_t		size;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("queue must not be null")));
+	spool_args_required(fcinfo, 1, "queue");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
 							 QUEUE_PRODUCE);
 	data = spool_payload_arg(fcinfo, 1, &size);
@@ -154,7 +157,7 @@ spool_enqueue(PG_FUNCTION_ARGS)
 	payloads.count = 1;
 	payloads.data = &data;
 	payloads.sizes = &size;
-	PG_RETURN_INT64(spool_store_payloads(queue, spool_stream_arg(fcinfo, 2),
+	PG_RETURN_INT64(spool_store_payloads(queue, spool_arg_text(fcinfo, 2, ""),
 										 &template, &payloads, NULL));
 }
 
@@ -173,11 +176,7 @@ spool_enqueue_many(PG_FUNCTION_ARGS)
 	char		typalign;
 	Oid			type;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "queue" : "payloads")));
+	spool_args_required(fcinfo, 2, "queue", "payloads");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
 							 QUEUE_PRODUCE);
 	array = PG_GETARG_ARRAYTYPE_P(1);
@@ -198,7 +197,7 @@ spool_enqueue_many(PG_FUNCTION_ARGS)
 												   &payloads.sizes[i]);
 	}
 	spool_packet_template(&template, NULL, NULL, NULL);
-	PG_RETURN_INT64(spool_store_payloads(queue, spool_stream_arg(fcinfo, 2),
+	PG_RETURN_INT64(spool_store_payloads(queue, spool_arg_text(fcinfo, 2, ""),
 										 &template, &payloads, NULL));
 }
 
@@ -355,6 +354,32 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 	pfree(rows);
 }
 
+/* What became of a packet, as the columns of write's result. */
+static void
+written_columns(const SpoolWritten *written, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, WRITTEN_COLUMNS * sizeof(bool));
+	values[0] = Int64GetDatum(written->packet_id);
+	nulls[0] = written->packet_id == 0;
+	values[1] = Int64GetDatum(written->seq);
+	values[2] = CStringGetTextDatum(written->status);
+}
+
+/* The same as the result of a function that returns one row. */
+Datum
+spool_written_row(FunctionCallInfo fcinfo, const SpoolWritten *written)
+{
+	TupleDesc	tupdesc;
+	Datum		values[WRITTEN_COLUMNS];
+	bool		nulls[WRITTEN_COLUMNS];
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	written_columns(written, values, nulls);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
+											 nulls));
+}
+
 /* write(queue, packet, stream) */
 Datum
 spool_write(PG_FUNCTION_ARGS)
@@ -362,29 +387,14 @@ spool_write(PG_FUNCTION_ARGS)
 	SpoolQueue *queue;
 	struct varlena *packet;
 	SpoolWritten written;
-	TupleDesc	tupdesc;
-	Datum		values[3];
-	bool		nulls[3] = {false, false, false};
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "queue" : "packet")));
+	spool_args_required(fcinfo, 2, "queue", "packet");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
 							 QUEUE_PRODUCE);
 	packet = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
-	spool_write_packets(queue, spool_stream_arg(fcinfo, 2), &packet, 1, &written);
+	spool_write_packets(queue, spool_arg_text(fcinfo, 2, ""), &packet, 1, &written);
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
-	values[0] = Int64GetDatum(written.packet_id);
-	nulls[0] = written.packet_id == 0;
-	values[1] = Int64GetDatum(written.seq);
-	values[2] = CStringGetTextDatum(written.status);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values,
-													  nulls)));
+	return spool_written_row(fcinfo, &written);
 }
 
 /* write_many(queue, packets, stream) */
@@ -400,11 +410,7 @@ spool_write_many(PG_FUNCTION_ARGS)
 	SpoolWritten *written;
 	int			count;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "queue" : "packets")));
+	spool_args_required(fcinfo, 2, "queue", "packets");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
 							 QUEUE_PRODUCE);
 	array = PG_GETARG_ARRAYTYPE_P(1);
@@ -420,19 +426,16 @@ spool_write_many(PG_FUNCTION_ARGS)
 					 errmsg("packets must not contain nulls")));
 		packets[i] = PG_DETOAST_DATUM_PACKED(elements[i]);
 	}
-	spool_write_packets(queue, spool_stream_arg(fcinfo, 2), packets, count,
+	spool_write_packets(queue, spool_arg_text(fcinfo, 2, ""), packets, count,
 						written);
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < count; i++)
 	{
-		Datum		values[3];
-		bool		isnull[3] = {false, false, false};
+		Datum		values[WRITTEN_COLUMNS];
+		bool		isnull[WRITTEN_COLUMNS];
 
-		values[0] = Int64GetDatum(written[i].packet_id);
-		isnull[0] = written[i].packet_id == 0;
-		values[1] = Int64GetDatum(written[i].seq);
-		values[2] = CStringGetTextDatum(written[i].status);
+		written_columns(&written[i], values, isnull);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 isnull);
 	}

@@ -33,4 +33,7 @@ extern void spool_write_packets(SpoolQueue *queue, const char *stream,
 								struct varlena **packets, int count,
 								SpoolWritten *written);
 
+extern Datum spool_written_row(FunctionCallInfo fcinfo,
+							   const SpoolWritten *written);
+
 #endif							/* SPOOL_WRITE_H */

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ * args.c
+ *	  Arguments of SQL-callable functions.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "args.h"
+
+/* 22004 if one of the first count arguments is NULL; their names follow. */
+void
+spool_args_required(FunctionCallInfo fcinfo, int count,...)
+{
+	va_list		names;
+
+	va_start(names, count);
+	for (int i = 0; i < count; i++)
+	{
+		const char *name = va_arg(names, const char *);
+
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s must not be null", name)));
+	}
+	va_end(names);
+}
+
+/* A text argument as a C string, or what stands for NULL. */
+char *
+spool_arg_text(FunctionCallInfo fcinfo, int argno, const char *null_value)
+{
+	if (!PG_ARGISNULL(argno))
+		return text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	return null_value ? pstrdup(null_value) : NULL;
+}

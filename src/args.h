@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ * args.h
+ *	  Arguments of SQL-callable functions.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_ARGS_H
+#define SPOOL_ARGS_H
+
+#include "fmgr.h"
+
+extern void spool_args_required(FunctionCallInfo fcinfo, int count,...);
+extern char *spool_arg_text(FunctionCallInfo fcinfo, int argno,
+							const char *null_value);
+
+#endif							/* SPOOL_ARGS_H */
