@@ -310,6 +310,21 @@ spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
 	return (int) spool_exec_alone(&plan, values, NULL);
 }
 
+/* Whether any packet of a queue is kept. */
+bool
+spool_kept_any(int32 queue)
+{
+	static SpoolPlan plan = {
+		"SELECT FROM spool.kept k JOIN spool.stream s ON s.id = k.stream"
+		" WHERE s.queue = $1 LIMIT 1",
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
+	};
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(queue);
+	return spool_exec_alone(&plan, values, NULL) > 0;
+}
+
 /* Forget retained packets whose time is over. */
 uint64
 spool_kept_purge(void)

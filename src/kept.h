@@ -44,6 +44,7 @@ extern bool spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state);
 extern bool spool_kept_lock(int64 packet_id, char **state);
 extern int	spool_kept_restore(int64 stream, int64 from, int64 below,
 							   int32 queue);
+extern bool spool_kept_any(int32 queue);
 extern uint64 spool_kept_purge(void);
 extern int	spool_kept_orphans(int64 stream, int64 **packets, int64 **runners);
 

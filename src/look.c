@@ -59,6 +59,7 @@ static void list_row(Listing *listing, const char *stream,
 static const char *row_state(Listing *listing, StreamWalk *walk,
 							 const SpoolRow *row, bool conflict);
 static bool next_is_other(const SpoolRow *row, const SpoolRow *next);
+static void check_state(const char *state);
 static void list_stream(Listing *listing, SpoolStream *stream);
 static void list_kept(Listing *listing, const char *stream);
 static void gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue,
@@ -227,6 +228,25 @@ list_kept(Listing *listing, const char *stream)
 	spool_spi_end(&spi);
 }
 
+/* 22023 unless a state is NULL or one that a packet can be in. */
+static void
+check_state(const char *state)
+{
+	static const char *const states[] = {"ready", "waiting", "gap",
+		"running", "retrying", "superseded", "conflict", "paused", "failed",
+	"dead", "done"};
+
+	if (state == NULL)
+		return;
+	for (int i = 0; i < (int) lengthof(states); i++)
+		if (strcmp(state, states[i]) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized state: \"%s\"", state),
+			 errhint("Allowed values are ready, waiting, gap, running, retrying, superseded, conflict, paused, failed, dead and done.")));
+}
+
 /* ls_rows(queue, stream, state, max_rows): what ls sorts */
 Datum
 spool_ls_rows(PG_FUNCTION_ARGS)
@@ -241,6 +261,11 @@ spool_ls_rows(PG_FUNCTION_ARGS)
 									 QUEUE_LOOK);
 	listing.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	listing.wanted = spool_arg_text(fcinfo, 2, NULL);
+	check_state(listing.wanted);
+	if (!PG_ARGISNULL(3) && PG_GETARG_INT32(3) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must not be negative")));
 	listing.limit = PG_ARGISNULL(3) ? PG_INT64_MAX : PG_GETARG_INT32(3);
 	InitMaterializedSRF(fcinfo, 0);
 

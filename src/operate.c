@@ -28,6 +28,9 @@
 #include "store.h"
 #include "stream.h"
 
+/* No number, in spool.action. */
+#define NO_SEQ (-1)
+
 PG_FUNCTION_INFO_V1(spool_pause_queue);
 PG_FUNCTION_INFO_V1(spool_resume_queue);
 PG_FUNCTION_INFO_V1(spool_next_seq);
@@ -59,7 +62,7 @@ open_queue(FunctionCallInfo fcinfo)
 	return spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_CONSUME);
 }
 
-/* Record what an operator did; 0 stands for no packet. */
+/* Record what an operator did; NO_SEQ and 0 stand for no number, no packet. */
 static void
 record(SpoolQueue *queue, const char *stream, const char *action, int64 first,
 	   int64 last, int64 packet_id, text *reason)
@@ -82,7 +85,7 @@ record(SpoolQueue *queue, const char *stream, const char *action, int64 first,
 	values[2] = CStringGetTextDatum(action);
 	values[3] = Int64GetDatum(first);
 	values[4] = Int64GetDatum(last);
-	nulls[3] = nulls[4] = first > last ? 'n' : ' ';
+	nulls[3] = nulls[4] = first == NO_SEQ ? 'n' : ' ';
 	values[5] = Int64GetDatum(packet_id);
 	nulls[5] = packet_id == 0 ? 'n' : ' ';
 	values[6] = PointerGetDatum(reason);
@@ -137,7 +140,7 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 			reason ? text_to_cstring(reason) : pstrdup("");
 		spool_state_append(&state);
 	}
-	record(queue, name, pause ? "pause" : "resume", 1, 0, 0, reason);
+	record(queue, name, pause ? "pause" : "resume", NO_SEQ, NO_SEQ, 0, reason);
 }
 
 Datum
@@ -412,8 +415,8 @@ spool_retry_now(PG_FUNCTION_ARGS)
 		}
 		spool_stream_walk_end(&walk);
 	}
-	record(queue, PG_ARGISNULL(1) ? NULL : stream.name, "retry_now", 1, 0, 0,
-		   NULL);
+	record(queue, PG_ARGISNULL(1) ? NULL : stream.name, "retry_now", NO_SEQ,
+		   NO_SEQ, 0, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -482,7 +485,7 @@ spool_redrive(PG_FUNCTION_ARGS)
 
 	for (uint64 i = 0; i < n; i++)
 		redriven += redrive_stream(queue, streams[i], packet_id, all);
-	record(queue, NULL, "redrive", 1, 0,
+	record(queue, NULL, "redrive", NO_SEQ, NO_SEQ,
 		   all ? 0 : DatumGetInt64(packet_id), NULL);
 	PG_RETURN_INT64(redriven);
 }

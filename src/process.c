@@ -38,6 +38,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "args.h"
@@ -123,7 +124,7 @@ pass_queue(Pass *pass)
 	return queue != NULL && queue->id == pass->queue_id ? queue : NULL;
 }
 
-/* 55000 or 42501 unless a queue has a command that may run. */
+/* An error unless a queue has a command that may run. */
 static void
 check_command(SpoolQueue *queue)
 {
@@ -134,6 +135,12 @@ check_command(SpoolQueue *queue)
 				 errmsg("queue \"%s\" has no handler and no program",
 						queue->name),
 				 errhint("Set one with spool.set_handler or spool.set_program.")));
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(queue->owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("owner of queue \"%s\" does not exist any more",
+						queue->name),
+				 errhint("Give it another with spool.alter_queue(..., owner => ...).")));
 	if (queue->program != NULL)
 		spool_program_check_rights(queue->owner);
 }

@@ -23,6 +23,7 @@
 
 #include "args.h"
 #include "handler.h"
+#include "kept.h"
 #include "program.h"
 #include "queue.h"
 #include "spiutil.h"
@@ -52,6 +53,7 @@ static void check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
 						 const char *const *allowed);
 static void check_interval(FunctionCallInfo fcinfo, int arg, const char *name);
 static void option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls);
+static void change_order(SpoolQueue *queue, SpoolOrder order);
 static void remove_contents(int32 queue);
 static void set_command(SpoolQueue *queue, char *handler, char *path,
 						char *program, Datum args);
@@ -208,43 +210,60 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 		" ignore_payload = COALESCE($8, ignore_payload),"
 		" retention = COALESCE($9, retention),"
 		" history = COALESCE($10, history),"
-		" owner = COALESCE($11::oid::regrole, owner) WHERE name = $1",
+		" owner = COALESCE($11::oid::regrole, owner), acl = $12"
+		" WHERE name = $1",
 		SPI_OK_UPDATE,
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
-				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID)
+				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID,
+				  ACLITEMARRAYOID)
 	};
-	Datum		values[NUM_OPTIONS];
-	char		nulls[NUM_OPTIONS];
+	Datum		values[NUM_OPTIONS + 1];
+	char		nulls[NUM_OPTIONS + 1];
 	SpoolQueue *queue;
 
 	(void) queue_name_arg(fcinfo);
 	check_options(fcinfo, false);
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(ARG_QUEUE), SPOOL_ADMIN,
 							 QUEUE_ALTER);
-	if (!PG_ARGISNULL(ARG_OWNER) &&
-		!has_privs_of_role(GetUserId(), queue->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of queue \"%s\"", queue->name)));
-	if (!PG_ARGISNULL(ARG_ORDER_BY))
-	{
-		char	   *order_by = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ORDER_BY));
-
-		if (spool_order_from_name(order_by) != queue->order)
-		{
-			if (spool_store_has_waiting(queue->id,
-										spool_by_number(queue->order)))
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_IN_USE),
-						 errmsg("cannot change the order of queue \"%s\" while packets wait",
-								queue->name)));
-			remove_contents(queue->id);
-		}
-	}
 	option_values(fcinfo, values, nulls);
+	if (!PG_ARGISNULL(ARG_OWNER))
+	{
+		if (!has_privs_of_role(GetUserId(), queue->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must be owner of queue \"%s\"", queue->name)));
+		if (queue->acl != NULL)
+			queue->acl = aclnewowner(queue->acl, queue->owner,
+									 PG_GETARG_OID(ARG_OWNER));
+	}
+	if (!PG_ARGISNULL(ARG_ORDER_BY))
+		change_order(queue,
+					 spool_order_from_name(spool_arg_text(fcinfo, ARG_ORDER_BY,
+														  NULL)));
+	values[NUM_OPTIONS] = PointerGetDatum(queue->acl);
+	nulls[NUM_OPTIONS] = queue->acl ? ' ' : 'n';
 	(void) spool_exec_alone(&plan, values, nulls);
 	spool_queue_changed();
 	PG_RETURN_VOID();
+}
+
+/*
+ * Let a queue have another order, which gives positions another meaning: only
+ * while it holds nothing but consumed packets.
+ */
+static void
+change_order(SpoolQueue *queue, SpoolOrder order)
+{
+	if (order == queue->order)
+		return;
+	if (spool_store_has_waiting(queue->id, spool_by_number(queue->order)) ||
+		spool_kept_any(queue->id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot change the order of queue \"%s\" while it holds packets",
+						queue->name),
+				 errdetail("Packets that wait, that are retained and dead letters count.")));
+	remove_contents(queue->id);
 }
 
 /* Remove all streams of a queue and what they hold. */
@@ -271,7 +290,8 @@ Datum
 spool_drop_queue(PG_FUNCTION_ARGS)
 {
 	static SpoolPlan plan = {
-		"WITH a AS (DELETE FROM spool.attempt WHERE queue = $1)"
+		"WITH t AS (DELETE FROM spool.attempt WHERE queue = $1),"
+		" a AS (DELETE FROM spool.action WHERE queue = $1)"
 		" DELETE FROM spool.queue WHERE id = $1",
 		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
 	};

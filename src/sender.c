@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
@@ -135,6 +136,7 @@ spool_prepare(PG_FUNCTION_ARGS)
 	size_t		size;
 	int64		seq = 1;
 
+	PreventCommandIfReadOnly("spool.prepare()");
 	payload = spool_payload_arg(fcinfo, 1, &size);
 	spool_packet_template(&template,
 						  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
@@ -280,6 +282,7 @@ spool_maintain(PG_FUNCTION_ARGS)
 		SPI_OK_DELETE, PLAN_NO_ARGS
 	};
 
+	PreventCommandIfReadOnly("CALL spool.maintain()");
 	(void) spool_kept_purge();
 	(void) spool_store_purge();
 	(void) spool_exec_alone(&senders, NULL, NULL);

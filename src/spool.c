@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * spool.c
- *	  Ordered queues of job packets, and a resequencer: the module's start.
+ *	  Ordered queues of job packets: the module's start and its settings.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -17,6 +17,7 @@
 
 #include "args.h"
 #include "dispatch.h"
+#include "history.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -34,6 +35,7 @@ static void job_values(SpoolQueue *queue, SpoolJob *job, Datum *values,
 					   bool *nulls);
 static LOCKMODE queue_lock(FunctionCallInfo fcinfo, DispatchMode mode,
 						   const char *order_by);
+static void record_fail_packet(SpoolDispatch *d, SpoolJob *job);
 static Datum hand_out(FunctionCallInfo fcinfo, DispatchMode mode);
 
 /*
@@ -86,6 +88,17 @@ queue_lock(FunctionCallInfo fcinfo, DispatchMode mode, const char *order_by)
 	spool_queue_check(queue, SPOOL_PROCESS);
 	return spool_dispatch_order(queue, order_by) == queue->order ?
 		QUEUE_CONSUME : QUEUE_OVERRIDE;
+}
+
+/* A Fail packet that the policy consumes is recorded as a failed attempt. */
+static void
+record_fail_packet(SpoolDispatch *d, SpoolJob *job)
+{
+	SpoolAttempt attempt;
+
+	if (spool_attempt_without_command(job->header.kind, &attempt))
+		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
+						  job->row.packet_id, job->attempts + 1, &attempt);
 }
 
 /* take and peek(queue, max_jobs, order_by, stream) */
@@ -146,7 +159,11 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 			handed++;
 		}
 		if (mode != DISPATCH_PEEK)
+		{
+			if (job->header.kind == PACKET_FAIL)
+				record_fail_packet(&d, job);
 			spool_consume(&d, job);
+		}
 	}
 	if (mode != DISPATCH_PEEK)
 		foreach(cell, d.picks)
