@@ -15,7 +15,7 @@
  *			 A packet that arrived late may lie below: it is found by a look
  *			 from the start, made when fewer are found than asked for and at
  *			 least once a second.  Equal times are ordered by number, then by
- *			 arrival.
+ *			 arrival.  Identical packets count as one.
  * none		 the same, but each packet is locked and those of other consumers
  *			 are skipped.  Choosing is done under a short lock, so that
  *			 consumers do not fight for the same packets.  Where to start is
@@ -67,6 +67,7 @@ static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 						 const SpoolRow *row);
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
+static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
 static void collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want);
 static void collect_latest(SpoolDispatch *d, SpoolPick *pick);
@@ -179,6 +180,29 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
 		pick->head = row->packet_id;
 	pick->jobs[pick->njobs++] = job;
 	return job;
+}
+
+/*
+ * Whether a packet was collected already, as the same bytes: two sessions
+ * that wrote it at the same time stored it twice.
+ */
+bool
+spool_collected(SpoolPick *pick, const SpoolRow *row)
+{
+	for (int i = pick->njobs - 1;
+		 i >= 0 && pick->jobs[i]->row.position == row->position; i--)
+		if (pick->jobs[i]->row.seq == row->seq &&
+			spool_same_packet(pick->jobs[i]->row.packet, row->packet))
+			return true;
+	return false;
+}
+
+/* Remove a packet whose twin was collected. */
+static void
+remove_twin(SpoolDispatch *d, const SpoolRow *row)
+{
+	if (d->mode != DISPATCH_PEEK)
+		spool_store_remove(row);
 }
 
 /* Take back what was collected, but for the first jobs. */
@@ -322,9 +346,15 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 
 	group_begin(&group, pick->stream.id, from, ForwardScanDirection);
 	while (want > 0 && !stopped && group_next(&group))
-		for (int i = 0; i < group.nrows && want > 0 && !stopped; i++)
-			if (group.rows[i].packet_id <= d->mark)
-				stopped = !spool_collect_one(d, pick, &group.rows[i], &want);
+		for (int i = 0; i < group.nrows; i++)
+		{
+			SpoolRow   *row = &group.rows[i];
+
+			if (spool_collected(pick, row))
+				remove_twin(d, row);
+			else if (want > 0 && !stopped && row->packet_id <= d->mark)
+				stopped = !spool_collect_one(d, pick, row, &want);
+		}
 	spool_store_scan_end(&group.scan);
 	return want == 0 || stopped;
 }
@@ -392,15 +422,23 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 
 	spool_store_scan_begin(&scan, pick->stream.id, from,
 						   ForwardScanDirection);
-	while (want > 0 && spool_store_scan_next(&scan, &row) &&
-		   row.position < below)
+	while (spool_store_scan_next(&scan, &row) && row.position < below)
 	{
+		bool		twin = spool_collected(pick, &row);
+
+		if (want <= 0 && !twin)
+			break;
 		if (!skipped)
 			*low = row.position;
 		if (row.packet_id > d->mark ||
 			(d->mode != DISPATCH_PEEK && !spool_store_lock(&scan, &row)))
 		{
 			skipped = true;
+			continue;
+		}
+		if (twin)
+		{
+			remove_twin(d, &row);
 			continue;
 		}
 		copy_packet(&row);

@@ -17,6 +17,7 @@
 
 static void flush_done(SpoolPick *pick);
 static void consume_kept(SpoolDispatch *d, SpoolJob *job);
+static void remove_number(const SpoolRow *row);
 static void consume_removing(SpoolDispatch *d, SpoolJob *job);
 static void consume_by_number(SpoolDispatch *d, SpoolJob *job);
 static void keep(SpoolDispatch *d, SpoolJob *job);
@@ -107,6 +108,23 @@ consume_kept(SpoolDispatch *d, SpoolJob *job)
 					   job->fate == FATE_DONE ? &done : &job->kept);
 }
 
+/* Remove a packet of an order of numbers, and the same stored twice. */
+static void
+remove_number(const SpoolRow *row)
+{
+	SpoolScan	scan;
+	SpoolRow	other;
+
+	spool_store_scan_begin(&scan, row->stream, row->position,
+						   ForwardScanDirection);
+	while (spool_store_scan_next(&scan, &other) &&
+		   other.position == row->position)
+		if (other.packet_id == row->packet_id ||
+			spool_same_packet(other.packet, row->packet))
+			spool_store_remove(&other);
+	spool_store_scan_end(&scan);
+}
+
 /* Consume a packet of an order that removes packets one by one. */
 static void
 consume_removing(SpoolDispatch *d, SpoolJob *job)
@@ -114,11 +132,16 @@ consume_removing(SpoolDispatch *d, SpoolJob *job)
 	SpoolState *state = &job->pick->state;
 
 	keep(d, job);
-	spool_store_remove(&job->row);
 	if (spool_by_number(d->queue->order))
+	{
+		remove_number(&job->row);
 		state->high = Max(state->high, job->row.seq);
+	}
 	else
+	{
+		spool_store_remove(&job->row);
 		state->low = job->row.position;
+	}
 }
 
 /* Consume a packet in an order of numbers. */
@@ -135,7 +158,7 @@ consume_by_number(SpoolDispatch *d, SpoolJob *job)
 	{
 		/* it supersedes nothing, so those below come next */
 		keep(d, job);
-		spool_store_remove(&job->row);
+		remove_number(&job->row);
 		return;
 	}
 	if (pick->cursor_set)
@@ -143,7 +166,7 @@ consume_by_number(SpoolDispatch *d, SpoolJob *job)
 		/* the later set holds; what ran does not run again */
 		keep(d, job);
 		if (seq >= state->next)
-			spool_store_remove(&job->row);
+			remove_number(&job->row);
 		return;
 	}
 	if (job->fate == FATE_DONE && d->queue->retains)

@@ -95,9 +95,11 @@ spool_dispatch_raise_conflict(SpoolDispatch *d)
 static char *
 last_stream(SpoolQueue *queue)
 {
-	RoundRobin *entry = round_robins == NULL ? NULL :
-	hash_search(round_robins, &queue->id, HASH_FIND, NULL);
+	RoundRobin *entry;
 
+	if (round_robins == NULL)
+		return NULL;
+	entry = hash_search(round_robins, &queue->id, HASH_FIND, NULL);
 	return entry && entry->last[0] ? pstrdup(entry->last) : NULL;
 }
 
@@ -529,7 +531,7 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 	{
 		SpoolPick  *pick = override_pick(d, rows[i].stream, names[i]);
 
-		if (pick->ended)
+		if (pick->ended || spool_collected(pick, &rows[i]))
 			continue;
 		if (!spool_collect_one(d, pick, &rows[i], &want))
 			return true;

@@ -114,9 +114,11 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, BOOLOID, TEXTOID)
 	};
 	SpoolQueue *queue = open_queue(fcinfo);
-	text	   *reason = !pause || PG_ARGISNULL(2) ? NULL :
-	PG_GETARG_TEXT_PP(2);
+	text	   *reason = NULL;
 	char	   *name = NULL;
+
+	if (pause && !PG_ARGISNULL(2))
+		reason = PG_GETARG_TEXT_PP(2);
 
 	if (PG_ARGISNULL(1))
 	{

@@ -244,8 +244,8 @@ on_error_from_name(const char *name)
 static int64
 interval_ms(Interval *interval)
 {
-	double		ms = interval->time / 1000.0 +
-	(interval->day + 30.0 * interval->month) * MSECS_PER_DAY_F;
+	double		days = interval->day + 30.0 * interval->month;
+	double		ms = interval->time / 1000.0 + days * MSECS_PER_DAY_F;
 
 	return ms <= 0 ? 0 : (int64) Max(ms, 1.0);
 }

@@ -174,12 +174,12 @@ spool_create_queue(PG_FUNCTION_ARGS)
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
 				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID)
 	};
-	bool		if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) &&
-	PG_GETARG_BOOL(NUM_OPTIONS);
+	bool		if_not_exists;
 	char	   *name = queue_name_arg(fcinfo);
 	Datum		values[NUM_OPTIONS];
 	char		nulls[NUM_OPTIONS];
 
+	if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) && PG_GETARG_BOOL(NUM_OPTIONS);
 	check_options(fcinfo, true);
 	option_values(fcinfo, values, nulls);
 	if (nulls[ARG_OWNER] == 'n')
