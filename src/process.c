@@ -69,6 +69,7 @@ typedef struct Pass
 	MemoryContext context;		/* of the pass */
 	MemoryContext batch_context;
 	SpoolDispatch *batch;		/* dispatched, not settled; or NULL */
+	SpoolDispatch *conflict;	/* the last look, if it met one; or NULL */
 	SpoolAttempt *attempts;		/* of its jobs */
 	bool	   *ran;			/* whether a job was tried */
 } Pass;
@@ -111,6 +112,9 @@ static void
 pass_commit(Pass *pass)
 {
 	PopActiveSnapshot();
+	/* a commit leaves a little behind in the current context */
+	if (pass->batch_context != NULL)
+		MemoryContextSwitchTo(pass->batch_context);
 	SPI_commit();
 	MemoryContextSwitchTo(pass->context);
 }
@@ -194,9 +198,8 @@ pass_dispatch(Pass *pass)
 	pass->batch_context = context;
 	if (d->njobs == 0)
 	{
-		if (d->conflict[0] != 0 && pass->processed == 0 &&
-			pass->failure == NULL)
-			spool_dispatch_raise_conflict(d);
+		if (d->conflict[0] != 0)
+			pass->conflict = d;
 		return;
 	}
 	pass->batch = d;
@@ -294,6 +297,7 @@ run_handlers(Pass *pass)
 												  ALLOCSET_DEFAULT_SIZES);
 	SpoolHandler handler;
 
+	MemoryContextSwitchTo(pass->batch_context);
 	spool_handler_begin(&handler, d->queue);
 	for (int i = 0; i < d->njobs; i++)
 	{
@@ -655,6 +659,8 @@ spool_process(PG_FUNCTION_ARGS)
 				 errmsg("%s", pass.failed_job),
 				 errdetail("%s", pass.failure),
 				 errhint("The packet stays at the head of its stream; see spool.attempts.")));
+	if (pass.conflict != NULL && pass.processed == 0)
+		spool_dispatch_raise_conflict(pass.conflict);
 	SPI_finish();
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)

@@ -65,6 +65,9 @@ enum
 #define SEGMENT_INDEX	"segment_0_stream_position_seq_idx"
 #define SEGMENT_NO		0
 
+/* Packets that are inserted together at the most: some pages' worth. */
+#define APPEND_CHUNK	256
+
 /* A packet that this transaction removed. */
 typedef struct RemovedRow
 {
@@ -78,7 +81,8 @@ static LocalTransactionId removed_lxid = InvalidLocalTransactionId;
 
 static void writer_open(SpoolWriter *writer, const char *table);
 static void writer_close(SpoolWriter *writer);
-static TupleTableSlot *store_slot(SpoolWriter *writer, const SpoolRow *row);
+static TupleTableSlot *writer_slot(SpoolWriter *writer);
+static void store_row(TupleTableSlot *slot, const SpoolRow *row);
 static void fill_row(SpoolRow *row, TupleTableSlot *slot);
 static TransactionId slot_writer(TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
@@ -110,13 +114,18 @@ writer_close(SpoolWriter *writer)
 	CommandCounterIncrement();
 }
 
-/* A slot with a packet's columns. */
+/* An empty slot for a row of the table. */
 static TupleTableSlot *
-store_slot(SpoolWriter *writer, const SpoolRow *row)
+writer_slot(SpoolWriter *writer)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(writer->rel),
-													table_slot_callbacks(writer->rel));
+	return MakeSingleTupleTableSlot(RelationGetDescr(writer->rel),
+									table_slot_callbacks(writer->rel));
+}
 
+/* Put a packet's columns into a slot. */
+static void
+store_row(TupleTableSlot *slot, const SpoolRow *row)
+{
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, 0, STORE_COLUMNS * sizeof(bool));
 	slot->tts_values[STORE_STREAM - 1] = Int64GetDatum(row->stream);
@@ -128,45 +137,52 @@ store_slot(SpoolWriter *writer, const SpoolRow *row)
 	slot->tts_values[STORE_SEGMENT - 1] = Int16GetDatum(SEGMENT_NO);
 	slot->tts_values[STORE_PACKET - 1] = PointerGetDatum(row->packet);
 	ExecStoreVirtualTuple(slot);
-	return slot;
 }
 
-/* Append packets. */
+/* Append packets, APPEND_CHUNK at a time. */
 void
 spool_store_append(SpoolRow *rows, int nrows)
 {
 	SpoolWriter writer;
-	TupleTableSlot **slots;
+	TupleTableSlot *slots[APPEND_CHUNK];
+	int			nslots = Min(nrows, APPEND_CHUNK);
 	BulkInsertState bulk = NULL;
 
 	if (nrows == 0)
 		return;
 
 	writer_open(&writer, SEGMENT_NAME);
-	slots = palloc(nrows * sizeof(TupleTableSlot *));
-	for (int i = 0; i < nrows; i++)
-		slots[i] = store_slot(&writer, &rows[i]);
-
-	if (nrows == 1)
-		table_tuple_insert(writer.rel, slots[0], GetCurrentCommandId(true),
-						   0, NULL);
-	else
-	{
+	for (int i = 0; i < nslots; i++)
+		slots[i] = writer_slot(&writer);
+	if (nrows > 1)
 		bulk = GetBulkInsertState();
-		table_multi_insert(writer.rel, slots, nrows,
-						   GetCurrentCommandId(true), 0, bulk);
-	}
-	for (int i = 0; i < nrows; i++)
+
+	for (int done = 0; done < nrows; done += nslots)
 	{
-		(void) compat_insert_index_tuples(writer.result, slots[i],
-										  writer.estate);
-		ResetPerTupleExprContext(writer.estate);
-		rows[i].tid = slots[i]->tts_tid;
-		ExecDropSingleTupleTableSlot(slots[i]);
+		int			n = Min(nrows - done, nslots);
+
+		for (int i = 0; i < n; i++)
+			store_row(slots[i], &rows[done + i]);
+		if (n == 1)
+			table_tuple_insert(writer.rel, slots[0],
+							   GetCurrentCommandId(true), 0, bulk);
+		else
+			table_multi_insert(writer.rel, slots, n,
+							   GetCurrentCommandId(true), 0, bulk);
+		for (int i = 0; i < n; i++)
+		{
+			(void) compat_insert_index_tuples(writer.result, slots[i],
+											  writer.estate);
+			ResetPerTupleExprContext(writer.estate);
+			rows[done + i].tid = slots[i]->tts_tid;
+		}
 	}
+
 	if (bulk)
 		FreeBulkInsertState(bulk);
-	pfree(slots);
+	/* last one first: the resource owner finds it at the end of its list */
+	while (nslots > 0)
+		ExecDropSingleTupleTableSlot(slots[--nslots]);
 	writer_close(&writer);
 }
 
@@ -176,6 +192,17 @@ spool_store_append(SpoolRow *rows, int nrows)
  */
 void
 spool_store_scan_begin(SpoolScan *scan, int64 stream, int64 from,
+					   ScanDirection direction)
+{
+	spool_store_scan_range(scan, stream, from, PG_INT64_MAX, direction);
+}
+
+/*
+ * The same up to a position.  A bound is worth giving: a scan reads at once
+ * all index entries of its range that are on one page.
+ */
+void
+spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 					   ScanDirection direction)
 {
 	scan->heap = table_open(spool_relation_oid(SEGMENT_NAME), AccessShareLock);
@@ -189,9 +216,11 @@ spool_store_scan_begin(SpoolScan *scan, int64 stream, int64 from,
 				Int64GetDatum(stream));
 	ScanKeyInit(&scan->keys[1], STORE_POSITION, BTGreaterEqualStrategyNumber,
 				F_INT8GE, Int64GetDatum(from));
+	ScanKeyInit(&scan->keys[2], STORE_POSITION, BTLessEqualStrategyNumber,
+				F_INT8LE, Int64GetDatum(to));
 	scan->desc = compat_index_beginscan(scan->heap, scan->index,
-										scan->snapshot, 2);
-	index_rescan(scan->desc, scan->keys, 2, NULL, 0);
+										scan->snapshot, 3);
+	index_rescan(scan->desc, scan->keys, 3, NULL, 0);
 }
 
 /*
@@ -339,10 +368,9 @@ spool_store_find(SpoolRow *row)
 	SpoolRow	stored;
 	bool		found = false;
 
-	spool_store_scan_begin(&scan, row->stream, row->position,
+	spool_store_scan_range(&scan, row->stream, row->position, row->position,
 						   ForwardScanDirection);
-	while (!found && spool_store_scan_next(&scan, &stored) &&
-		   stored.position == row->position)
+	while (!found && spool_store_scan_next(&scan, &stored))
 		if (stored.packet_id == row->packet_id)
 		{
 			row->tid = stored.tid;
@@ -509,17 +537,29 @@ spool_state_init(SpoolState *state, int64 stream)
 /*
  * Read the newest state of a stream; strings are allocated in the current
  * context.  False if there is none.
+ *
+ * It is looked for from the version that this backend saw last, because a
+ * look reads all index entries of its range on the page where it ends.
+ * Nothing depends on the version remembered: if there is none from there on,
+ * as after a rollback, the look is made from the first.
  */
 bool
 spool_state_newest(int64 stream, SpoolState *state)
 {
+	static struct
+	{
+		int64		stream;
+		int64		version;
+	}			seen[256];
+	int			place = (int) (stream % lengthof(seen));
+	bool		hint = seen[place].stream == stream;
 	Relation	heap = table_open(spool_relation_oid("state"),
 								  AccessShareLock);
 	Relation	index = index_open(spool_relation_oid("state_pkey"),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 	IndexScanDesc desc;
 	bool		found;
 
@@ -527,9 +567,18 @@ spool_state_newest(int64 stream, SpoolState *state)
 				Int32GetDatum(SPOOL_CONSUMER));
 	ScanKeyInit(&keys[1], STATE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(stream));
-	desc = compat_index_beginscan(heap, index, snapshot, 2);
-	index_rescan(desc, keys, 2, NULL, 0);
+	ScanKeyInit(&keys[2], STATE_VERSION, BTGreaterEqualStrategyNumber,
+				F_INT8GE,
+				Int64GetDatum(hint ? seen[place].version : PG_INT64_MIN));
+	desc = compat_index_beginscan(heap, index, snapshot, 3);
+	index_rescan(desc, keys, 3, NULL, 0);
 	found = index_getnext_slot(desc, BackwardScanDirection, slot);
+	if (!found && hint)
+	{
+		keys[2].sk_argument = Int64GetDatum(PG_INT64_MIN);
+		index_rescan(desc, keys, 3, NULL, 0);
+		found = index_getnext_slot(desc, BackwardScanDirection, slot);
+	}
 	if (found)
 	{
 		Datum	   *values;
@@ -558,6 +607,8 @@ spool_state_newest(int64 stream, SpoolState *state)
 									  nulls[STATE_FAILURE]);
 		state->paused = text_or_null(values[STATE_PAUSED],
 									 nulls[STATE_PAUSED]);
+		seen[place].stream = stream;
+		seen[place].version = state->version;
 	}
 	index_endscan(desc);
 	ExecDropSingleTupleTableSlot(slot);
@@ -615,8 +666,7 @@ spool_state_append(SpoolState *state)
 	Datum	   *values;
 
 	writer_open(&writer, "state");
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(writer.rel),
-									table_slot_callbacks(writer.rel));
+	slot = writer_slot(&writer);
 	ExecClearTuple(slot);
 	state->version++;
 	state->since = GetCurrentTimestamp();

@@ -66,12 +66,15 @@ typedef struct SpoolScan
 	Snapshot	snapshot;
 	ScanDirection direction;
 	bool		done;			/* the index scan must not be asked again */
-	ScanKeyData keys[2];
+	ScanKeyData keys[3];
 } SpoolScan;
 
 extern void spool_store_append(SpoolRow *rows, int nrows);
 extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
 								   int64 from, ScanDirection direction);
+extern void spool_store_scan_range(SpoolScan *scan, int64 stream,
+								   int64 from, int64 to,
+								   ScanDirection direction);
 extern bool spool_store_scan_next(SpoolScan *scan, SpoolRow *row);
 extern void spool_store_scan_end(SpoolScan *scan);
 extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);

@@ -38,6 +38,8 @@
 #include "stream.h"
 #include "write.h"
 
+#define NANOS_PER_SECOND INT64CONST(1000000000)
+
 /* Columns of the result of write. */
 #define WRITTEN_COLUMNS 3
 
@@ -69,21 +71,41 @@ static void written_columns(const SpoolWritten *written, Datum *values,
 							bool *nulls);
 static void check_packet(struct varlena *packet, const PacketHeader *header);
 
-/* The first of some consecutive numbers, under the producers' lock. */
+/*
+ * The first of some consecutive numbers, under the producers' lock.
+ *
+ * The highest number stored is looked for from the last that this backend
+ * gave, because a look reads all index entries of its range on the page where
+ * it ends.  Nothing depends on the number remembered: if nothing is stored
+ * from there on, as after a rollback, the look is made from the cursor.
+ */
 static int64
 first_number(SpoolQueue *queue, const SpoolStream *stream, int count)
 {
+	static struct
+	{
+		int64		stream;
+		int64		seq;
+	}			given[256];
+	int			slot = (int) (stream->id % lengthof(given));
 	SpoolState	state;
 	int64		first;
+	int64		highest = -1;
 
 	spool_stream_state(queue, stream, &state);
 	first = Max(state.next, state.high + 1);
-	first = Max(first, spool_store_highest(stream->id, first) + 1);
+	if (given[slot].stream == stream->id && given[slot].seq > first)
+		highest = spool_store_highest(stream->id, given[slot].seq);
+	if (highest < 0)
+		highest = spool_store_highest(stream->id, first);
+	first = Max(first, highest + 1);
 	if (first > SPOOL_MAX_SEQ - count + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("stream \"%s\" of queue \"%s\" has no numbers left",
 						stream->name, queue->name)));
+	given[slot].stream = stream->id;
+	given[slot].seq = first + count - 1;
 	return first;
 }
 
@@ -122,9 +144,22 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 		template->fields.seq = row->seq;
 		row->packet = spool_packet_build(template, payloads->data[i],
 										 payloads->sizes[i]);
-		row->position = !one_stream ? row->seq :
-			template->fields.secs * INT64CONST(1000000000) +
-			template->fields.nanos;
+		row->position = row->seq;
+		if (one_stream)
+		{
+			row->position = template->fields.secs * NANOS_PER_SECOND +
+				template->fields.nanos;
+
+			/*
+			 * A time of its own for each packet: a look for the first that
+			 * waits would read those removed at its time again and again.
+			 */
+			if (++template->fields.nanos == NANOS_PER_SECOND)
+			{
+				template->fields.nanos = 0;
+				template->fields.secs++;
+			}
+		}
 	}
 	spool_store_append(rows, payloads->count);
 	if (packet_id)
@@ -226,10 +261,9 @@ find_stored(const SpoolRow *row, bool *taken)
 	SpoolRow	stored;
 	int64		same = 0;
 
-	spool_store_scan_begin(&scan, row->stream, row->position,
+	spool_store_scan_range(&scan, row->stream, row->position, row->position,
 						   ForwardScanDirection);
-	while (same == 0 && spool_store_scan_next(&scan, &stored) &&
-		   stored.position == row->position)
+	while (same == 0 && spool_store_scan_next(&scan, &stored))
 	{
 		if (stored.seq != row->seq)
 			continue;

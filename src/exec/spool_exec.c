@@ -111,9 +111,13 @@ main(int argc, char **argv)
 		SpoolExecReply reply = {.magic = SPOOL_EXEC_MAGIC};
 		bool		go_on;
 
-		go_on = run(&job, argv[1], &reply);
+		go_on = run(&job, argv[1], &reply) && reply_with(&reply);
+
+		/* Not before the reply: their end would only wake the backend up. */
+		close(job.fds[0]);
+		close(job.fds[1]);
 		free(job.argv);
-		if (!go_on || !reply_with(&reply))
+		if (!go_on)
 			break;
 	}
 	return 0;
@@ -309,7 +313,6 @@ run(const Job *job, const char *directory, SpoolExecReply *reply)
 	int			lock = -1;
 	bool		timed_out = false;
 	bool		go_on = true;
-	int			i;
 
 	if (*job->lock_name != '\0')
 	{
@@ -332,9 +335,9 @@ run(const Job *job, const char *directory, SpoolExecReply *reply)
 			reply->result = EXEC_NOT_STARTED;
 	}
 
-	/* Only the program shall hold these, so that its end is seen. */
-	for (i = 0; i < job->nfds; i++)
-		close(job->fds[i]);
+	/* Only the program shall read its input, so that its end is seen. */
+	if (job->nfds > 2)
+		close(job->fds[2]);
 
 	if (reply->error == 0)
 	{

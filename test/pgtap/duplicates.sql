@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(35);
+SELECT plan(38);
 
 CREATE FUNCTION pg_temp.p(seq bigint, body text, kind text = 'command') RETURNS spool.packet
 LANGUAGE sql AS $$ SELECT spool.make_packet(seq, body, kind => kind, ctime => '2026-01-01Z') $$;
@@ -64,6 +64,15 @@ CALL spool.process('dup f14') \gset
 SELECT is(:'SQLSTATE', '21000'::text, 'F14: two packets with number 1');
 SELECT is(pg_temp.listed('dup f14'), '1 conflict, 1 conflict', 'F14: both stay');
 SELECT is((SELECT count(*) FROM spool.take('dup f14', 10, order_by => 'timestamp')), 2::bigint, 'F14: an order override hands out both');
+
+-- What failed before the conflict was met stays counted.
+SELECT spool.create_queue('dup f14b', on_error => 'dead', max_attempts => 3), spool.set_handler('dup f14b', 'SELECT 1 / 0') \g /dev/null
+SELECT spool.write('dup f14b', pg_temp.p(1, 'a'), 'A'), spool.write_many('dup f14b', ARRAY[pg_temp.p(1, 'a'), pg_temp.p(1, 'b')], 'B') \g /dev/null
+CALL spool.process('dup f14b') \gset
+SELECT is(:'SQLSTATE', '21000'::text, 'F14: a conflict beside a job that fails');
+SELECT is((SELECT string_agg(concat_ws(' ', stream, attempt, outcome), ', ') FROM spool.attempts WHERE queue = 'dup f14b'), 'A 1 error', 'F36: the failure is recorded');
+CALL spool.process('dup f14b') \gset
+SELECT is((SELECT string_agg(concat_ws(' ', stream, attempt, outcome), ', ' ORDER BY attempt) FROM spool.attempts WHERE queue = 'dup f14b'), 'A 1 error, A 2 error', 'F36: and counts');
 
 -- F15: the same bytes twice.
 SELECT spool.create_queue('dup f15') \g /dev/null

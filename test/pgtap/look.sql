@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(55);
+SELECT plan(57);
 
 CREATE FUNCTION pg_temp.p(seq bigint, body text = '', second int = 0) RETURNS spool.packet
 LANGUAGE sql AS $$ SELECT spool.make_packet(seq, body, ctime => '2026-01-01Z'::timestamptz + second * interval '1 s') $$;
@@ -38,6 +38,7 @@ SELECT is((SELECT bytes FROM spool.ls('q', 'D')), NULL, 'F18: no row, no size');
 SELECT spool.write('q', pg_temp.p(1, repeat('x', 100000)), 'D') \g /dev/null
 SELECT is((SELECT bytes FROM spool.ls('q', 'D')), length(pg_temp.p(1, repeat('x', 100000))::bytea)::bigint, 'F18: the size of a large packet');
 SELECT throws_ok($$SELECT * FROM spool.ls('nowhere')$$, '42704', 'queue "nowhere" does not exist', 'F18: no such queue');
+SELECT throws_ok($$SELECT * FROM spool.ls('q', state => 'lost')$$, '22023', 'unrecognized state: "lost"', 'F18: no such state');
 SELECT throws_ok($$SELECT * FROM spool.ls(NULL)$$, '22004', 'queue must not be null', 'F18: queue NULL');
 
 -- equal numbers: by creation time, then by arrival
@@ -111,6 +112,7 @@ SELECT throws_ok($$SELECT * FROM spool.take('k')$$, '25006', 'cannot change queu
 SELECT throws_ok($$SELECT spool.enqueue('k', 'x')$$, '25006', 'cannot change queue "k" in a read-only transaction', 'F72: nor enqueue');
 SELECT throws_ok($$SELECT spool.set_next_seq('k', 7)$$, '25006', 'cannot change queue "k" in a read-only transaction', 'F72: nor set_next_seq');
 ROLLBACK TO ro;
+SELECT is(spool.next_seq('k', 'A'), 4::bigint, 'F72: nothing was changed');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(92);
+SELECT plan(93);
 
 CREATE SCHEMA policy_test;
 CREATE TABLE policy_test.log (n serial, body text, attempt int);
@@ -235,12 +235,14 @@ SELECT spool.enqueue('policy fail2 dead', kind => 'fail'), spool.enqueue('policy
 SELECT is((SELECT string_agg(seq::text, ' ') FROM spool.take('policy fail2 dead')), '4', 'F32: take consumes it by the policy');
 SELECT results_eq($$SELECT seq, reason, message FROM spool.dead_letters WHERE name = 'policy fail2 dead' ORDER BY seq$$,
     $$VALUES (1::bigint, 'failed', 'Fail packet'), (3, 'failed', 'Fail packet')$$, 'F32: and records it');
+SELECT results_eq($$SELECT seq, attempt, outcome FROM spool.attempts WHERE queue = 'policy fail2 dead' ORDER BY seq$$,
+    $$VALUES (1::bigint, 1, 'error'), (3, 1, 'error')$$, 'F36: also in the history');
 
 -- F33: NOP packets
 SELECT spool.enqueue('policy fail2 dead', 'n', kind => 'nop'), spool.enqueue('policy fail2 dead', 'x') \g /dev/null
 CALL spool.process('policy fail2 dead') \gset
 SELECT is(pg_temp.ran() || ', ' || :processed || ', ' || spool.next_seq('policy fail2 dead'), 'x, 2, 7', 'F33: no command runs, the cursor advances');
-SELECT is((SELECT count(*) FROM spool.attempts WHERE queue = 'policy fail2 dead'), 1::bigint, 'F33: it counts as success');
+SELECT is((SELECT count(*) FROM spool.attempts WHERE queue = 'policy fail2 dead' AND seq > 4), 0::bigint, 'F33: it counts as success');
 
 -- F36, F40, F42: histories, time allowed
 SELECT spool.create_queue('policy all', history => 'all', on_error => 'leave', timeout => '50 ms'),

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(78);
+SELECT plan(80);
 
 -- create_queue
 SELECT lives_ok($$SELECT spool.create_queue('a')$$, 'F66: a queue is created');
@@ -76,8 +76,8 @@ SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, timeout
 SELECT spool.alter_queue('alter') \g /dev/null
 SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, timeout, allow_job_params, ignore_payload, retention, history),
     'timestamp, f, 5, dead, 00:00:01, t, t, 00:00:02, none', 'F66: NULL leaves one as it is') FROM spool.queues WHERE queue = 'alter';
-SELECT spool.enqueue('alter', 'x') \g /dev/null
-SELECT throws_ok($$SELECT spool.alter_queue('alter', order_by => 'sequence')$$, '55006', 'cannot change the order of queue "alter" while packets wait', 'F66: the order changes only while it is empty');
+SELECT spool.alter_queue('alter', retention => '0'), spool.enqueue('alter', 'x') \g /dev/null
+SELECT throws_ok($$SELECT spool.alter_queue('alter', order_by => 'sequence')$$, '55006', 'cannot change the order of queue "alter" while it holds packets', 'F66: the order changes only while it is empty');
 SELECT lives_ok($$SELECT spool.alter_queue('alter', order_by => 'timestamp', on_error => 'retry')$$, 'F66: the same order is no change');
 SELECT is((SELECT count(*) FROM spool.take('alter')), 1::bigint, 'F66: emptied');
 SELECT spool.alter_queue('alter', order_by => 'sequence') \g /dev/null
@@ -97,8 +97,10 @@ SELECT is((SELECT count(*) FROM spool.take('alter')), 1::bigint, 'F66: consumed 
 SELECT lives_ok($$SELECT spool.drop_queue('alter')$$, 'F66: do not keep a queue from being dropped');
 SELECT spool.create_queue('alter', on_error => 'dead'), spool.enqueue('alter', kind => 'fail') \g /dev/null
 SELECT * FROM spool.take('alter') \g /dev/null
+SELECT throws_ok($$SELECT spool.alter_queue('alter', order_by => 'none')$$, '55006', 'cannot change the order of queue "alter" while it holds packets', 'F66: dead letters keep the order');
 SELECT lives_ok($$SELECT spool.drop_queue('alter')$$, 'F66: nor dead letters');
 SELECT is_empty($$SELECT * FROM spool.dead_letters WHERE name = 'alter'$$, 'F66: which are gone, too');
+SELECT is((SELECT count(*) FROM spool.attempt WHERE queue NOT IN (SELECT id FROM spool.queue)) + (SELECT count(*) FROM spool.action WHERE queue NOT IN (SELECT id FROM spool.queue)), 0::bigint, 'F66: and its history');
 
 -- F67
 SELECT spool.create_queue('ao', append_only => true) \g /dev/null

@@ -175,6 +175,15 @@ put('F2', 3);
 process('F2');
 is(attempts('F2', 'seq'), lines(1 .. 5), 'F3: the missing one came, all run');
 
+queue('F14', '', '/bin/true');
+sql("SELECT spool.write('F14', spool.make_packet(1, x)) FROM unnest(ARRAY['a', 'b']) x");
+like(process('F14'), qr/\AERROR:  21000: packets \d+ and \d+ of queue "F14" have the same number 1\n/,
+	'F14: two packets with one number at the head');
+is(attempts('F14'), '', 'F14: nothing ran');
+is(process('F14', ", order_by => 'timestamp'"), '2', 'F16: by creation time both run');
+is(attempts('F14'), "1|ok\n1|ok", 'F16: with one number');
+is(next_seq('F14'), 1, 'F16: the counter is unchanged');
+
 # ---- failures --------------------------------------------------------------
 is(ls('F26'), lines('2|retrying', '3|waiting'), 'F26: what is left');
 queue('F26b', '', '/bin/sh', '-c', 'test $FSPL_SEQ != 2 || exit 7');

@@ -1,0 +1,1 @@
+INSERT INTO bench.tiny VALUES (1);

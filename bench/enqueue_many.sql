@@ -1,0 +1,1 @@
+SELECT spool.enqueue_many('many', payloads) FROM bench.batch;

@@ -1,0 +1,58 @@
+-- What the measurements need, in each of the databases that bench/run makes.
+CREATE EXTENSION spool;
+CREATE SCHEMA bench;
+
+-- The counterparts of the store: the same columns and indexes.
+CREATE TABLE bench.many (LIKE spool.segment_0 INCLUDING ALL);
+CREATE TABLE bench.waiting (LIKE spool.segment_0 INCLUDING ALL);
+CREATE TABLE bench.single (LIKE spool.segment_0 INCLUDING ALL);
+CREATE TABLE bench.tiny (n int);
+CREATE SEQUENCE bench.number;
+
+-- 1,000 payloads, and the packets that spool makes of them.
+CREATE TABLE bench.batch (payloads text[], packets spool.packet[]);
+INSERT INTO bench.batch
+SELECT array_agg(payload), array_agg(spool.make_packet(n, payload))
+  FROM (SELECT n, 'job ' || n || ' ' || md5(n::text) AS payload
+          FROM generate_series(1, 1000) n) j;
+
+-- Fill a queue with packets that wait; in thousands.
+CREATE PROCEDURE bench.fill(queue text, thousands int, stream text = '')
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. thousands LOOP
+        PERFORM spool.enqueue_many(queue, payloads, stream) FROM bench.batch;
+        COMMIT;
+    END LOOP;
+END $$;
+
+-- One-job takes, a transaction each: how many a second.
+CREATE PROCEDURE bench.take(queue text, jobs int, INOUT rate float8 = 0)
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+BEGIN
+    FOR i IN 1 .. jobs LOOP
+        PERFORM FROM spool.take(queue);
+        IF NOT FOUND THEN
+            RAISE 'queue % is empty', queue;
+        END IF;
+        COMMIT;
+    END LOOP;
+    rate := jobs / extract(epoch FROM clock_timestamp() - started);
+END $$;
+
+-- The same from a queue in which as many wait after it as before.
+CREATE PROCEDURE bench.take_refilled(queue text, rounds int, INOUT rate float8 = 0)
+LANGUAGE plpgsql AS $$
+DECLARE
+    seconds float8 := 0;
+BEGIN
+    FOR i IN 1 .. rounds LOOP
+        CALL bench.take(queue, 500, rate);
+        seconds := seconds + 500 / rate;
+        PERFORM spool.enqueue_many(queue, payloads[1:500]) FROM bench.batch;
+        COMMIT;
+    END LOOP;
+    rate := 500 * rounds / seconds;
+END $$;

@@ -1,0 +1,1 @@
+SELECT * FROM spool.take('waiting', 1000);

@@ -1,0 +1,198 @@
+
+# Databases that are dumped and restored, copied, or lose the extension and get
+# it again, go on where they were.  The memory of a session does not grow with
+# the jobs that it hands out or runs.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nspool.programs = on");
+$node->start;
+
+sub sql
+{
+	my ($db, $statement) = @_;
+	return $node->safe_psql($db, $statement);
+}
+
+# ---- a database with something of everything -------------------------------
+sql('postgres', 'CREATE ROLE reader; CREATE ROLE worker; CREATE DATABASE source');
+sql('source', q{
+CREATE EXTENSION spool;
+CREATE TABLE done (seq bigint);
+SELECT spool.create_queue('plain', history => 'all', retention => '1 day',
+	timeout => '90 s', owner => 'worker');
+SELECT spool.create_queue('numbered', on_error => 'dead', max_attempts => 3);
+SELECT spool.create_queue('timed', order_by => 'timestamp');
+SELECT spool.create_queue('free', order_by => 'none', on_error => 'leave');
+SELECT spool.create_queue('newest', order_by => 'latest');
+SELECT spool.create_queue('log', append_only => true);
+SELECT spool.create_queue('stopped');
+SELECT spool.set_handler('numbered', 'SELECT 1 / (($1).seq - 2)');
+SELECT spool.set_program('plain', '/bin/cat', ARRAY['-', 'a b']);
+SELECT spool.grant_queue('plain', 'reader', 'read');
+
+SELECT spool.enqueue('plain', 'job ' || i, stream => 's' || i % 3) FROM generate_series(1, 12) i;
+SELECT seq FROM spool.take('plain', 3);
+SELECT spool.pause_queue('plain', 's1', 'by hand');
+SELECT spool.pause_queue('stopped', reason => 'all of it');
+SELECT spool.enqueue('stopped', 'waits'::text);
+SELECT spool.write('numbered', spool.make_packet(i, 'x'::text, ARRAY['p', ''], '{"e": 1}'), 'a')
+  FROM unnest(ARRAY[1, 2, 3, 7, 8]) i;
+SELECT spool.write('numbered', spool.make_packet(1, x), 'conflict') FROM unnest(ARRAY['x', 'y']) x;
+SELECT spool.write('numbered', spool.make_packet(9, 'gap'::text), 'late');
+SELECT spool.set_next_seq('numbered', 5, 'late');
+SELECT spool.write('numbered', spool.make_packet(2, 'late'::text), 'late');
+SELECT spool.enqueue('timed', 't' || i) FROM generate_series(1, 4) i;
+SELECT seq FROM spool.take('timed', 2);
+SELECT spool.enqueue('free', 'f' || i) FROM generate_series(1, 4) i;
+SELECT seq FROM spool.take('free', 1);
+SELECT spool.write('newest', spool.make_packet(i, 'n' || i), 'key') FROM generate_series(1, 3) i;
+SELECT spool.enqueue('log', 'l' || i) FROM generate_series(1, 2) i;
+SELECT spool.prepare('sender', 'x'::text) FROM generate_series(1, 5);
+SELECT spool.enqueue('log', kind => 'fail');
+});
+sql('source', "CALL spool.process('numbered')");
+sql('source', q{
+SELECT spool.discard('numbered', spool.packet_id('numbered', 2, 'a'), 'no use');
+SELECT seq FROM spool.take('numbered', 1, stream => 'a');
+});
+
+# All that can be seen of a database.
+sub picture
+{
+	my ($db) = @_;
+	return join "\n", map { sql($db, $_) } (
+		'SELECT * FROM spool.queues ORDER BY queue',
+		q{SELECT q.queue, l.* FROM spool.queues q, spool.ls(q.queue) l ORDER BY 1, l.packet_id},
+		q{SELECT q.queue, l.packet_id, md5(spool.get_packet(q.queue, l.packet_id)::bytea)
+			FROM spool.queues q, spool.ls(q.queue) l ORDER BY 1, 2},
+		q{SELECT q, s, spool.next_seq(q, s) FROM (VALUES ('plain', 's0'), ('plain', 's1'),
+			('plain', 's2'), ('numbered', 'a'), ('numbered', 'late'), ('numbered', 'conflict'),
+			('newest', 'key'), ('stopped', '')) v (q, s)},
+		q{SELECT q.queue, g.* FROM spool.queues q, spool.gaps(q.queue) g
+			WHERE NOT q.append_only ORDER BY 1, 2, 3},
+		'SELECT * FROM spool.dead_letters ORDER BY packet_id',
+		'SELECT * FROM spool.attempts ORDER BY started_at',
+		'SELECT * FROM spool.actions ORDER BY at, action',
+		q{SELECT spool.sender_next('sender')});
+}
+
+# What happens when a database goes on.
+sub go_on
+{
+	my ($db) = @_;
+	sql($db, q{
+		SELECT spool.resume_queue('plain', 's1');
+		SELECT spool.resume_queue('stopped');
+		SELECT spool.write('numbered', spool.make_packet(i, 'late'::text), 'a') FROM generate_series(4, 6) i;
+	});
+	return join "\n", map { sql($db, $_) } (
+		(   map {
+				"SELECT spool.enqueue('$_', 'more'::text, stream => "
+				  . ($_ eq 'plain' ? "'s1'" : "''") . ')'
+			} qw(plain stopped timed free)),
+		q{SELECT seq, spool.kind(p) FROM (SELECT spool.prepare('sender', 'y'::text) AS p) x, spool.seq(p) AS seq},
+		(   map {
+				"SELECT queue, stream, seq, params, env, convert_from(payload, 'UTF8') FROM spool.take('$_', 100)"
+			} qw(plain timed free newest stopped numbered)),
+		q{SELECT q.queue, l.stream, l.seq, l.state FROM spool.queues q, spool.ls(q.queue) l
+			ORDER BY 1, 2, 3, l.packet_id},
+		q{SELECT spool.set_next_seq('plain', 1, 's0')},
+		q{SELECT seq, convert_from(payload, 'UTF8') FROM spool.take('plain', 1, stream => 's0')},
+		q{SELECT spool.redrive('numbered')},
+		q{SELECT seq, convert_from(payload, 'UTF8') FROM spool.take('numbered', 10)},
+		q{CALL spool.maintain()},
+		q{SELECT spool.drop_queue(queue, true) FROM spool.queues},
+		q{SELECT count(*) FROM spool.store});
+}
+
+my $before = picture('source');
+like($before, qr/\|conflict\|.*\|division by zero\|/s, 'the picture shows states and attempts');
+$node->command_ok(
+	[ 'pg_dump', '-f', "$dir/dump.sql", $node->connstr('source') ],
+	'pg_dump');
+sql('postgres', 'CREATE DATABASE restored');
+$node->command_ok(
+	[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', "$dir/dump.sql", $node->connstr('restored') ],
+	'restored');
+sql('postgres', 'CREATE DATABASE copied TEMPLATE source');
+$node->command_ok(
+	[ 'pg_dump', '-Fc', '-f', "$dir/dump", $node->connstr('restored') ],
+	'pg_dump of what was restored');
+sql('postgres', 'CREATE DATABASE again');
+$node->command_ok(
+	[ 'pg_restore', '--exit-on-error', '-d', $node->connstr('again'), "$dir/dump" ],
+	'pg_restore');
+is(picture('source'), $before, 'nothing changed by that');
+is(picture($_), $before, "$_: the same can be seen")
+  foreach qw(restored copied again);
+
+my $after = go_on('source');
+like($after, qr/^plain\|s1\|5\|.*\|more$/m, 'going on shows jobs');
+is(go_on($_), $after, "$_: it goes on as the source did")
+  foreach qw(restored copied again);
+
+# ---- DROP EXTENSION and CREATE EXTENSION in one session --------------------
+sql('postgres', 'CREATE DATABASE twice');
+my $use = q{
+	CREATE EXTENSION spool;
+	SELECT spool.create_queue('q', history => 'all');
+	SELECT spool.create_queue('p');
+	SELECT spool.set_handler('q', 'INSERT INTO done VALUES (($1).seq)');
+	SELECT spool.set_program('p', '/bin/true');
+	SELECT spool.enqueue_many('q', ARRAY['a', 'b', 'c']);
+	SELECT spool.enqueue('p', 'x'::text);
+	SELECT seq, payload FROM spool.take('q');
+	CALL spool.process('q');
+	CALL spool.process('p');
+	SELECT spool.next_seq('q'), count(*) FROM spool.attempts;
+	SELECT spool.seq(spool.prepare('s', 'x'::text));
+	INSERT INTO spool.inbox VALUES ('p', 'x', spool.make_packet(1));
+	SELECT seq FROM spool.peek('p');
+	CALL spool.maintain();
+	SELECT state FROM spool.ls('p');
+};
+my $out = sql('twice', "CREATE TABLE done (seq bigint);\n$use\nDROP EXTENSION spool;\n\\echo again\n$use");
+my ($first, $second) = split /^again\n/m, $out;
+is($second, $first =~ s/\n\z//r, 'a session goes on with the extension created again');
+is(sql('twice', 'SELECT count(*) FROM done'), '4', 'handlers ran');
+
+# ---- memory ----------------------------------------------------------------
+my $N = 100_000;
+my $memory = 'SELECT sum(used_bytes) FROM pg_backend_memory_contexts';
+sql('postgres', 'CREATE DATABASE large');
+sql('large', qq{
+	CREATE EXTENSION spool;
+	CREATE TABLE memory (seq bigint, bytes bigint);
+	SELECT spool.create_queue('p');
+	SELECT spool.create_queue('t');
+	SELECT spool.set_handler('p', \$\$
+		INSERT INTO memory SELECT (\$1).seq, (${memory}) WHERE (\$1).seq % 10000 = 0 \$\$);
+	SELECT spool.enqueue_many(q, array_fill('payload'::text, '{$N}')) FROM unnest(ARRAY['p', 't']) q;
+});
+is(sql('large', "CALL spool.process('p')"), $N, "$N jobs by process");
+my ($early, $late) = split /\|/,
+  sql('large', "SELECT max(bytes) FILTER (WHERE seq = 10000), max(bytes) FILTER (WHERE seq = $N) FROM memory");
+cmp_ok($late - $early, '<', 16_000, 'memory does not grow while they run')
+  or diag sql('large', 'TABLE memory');
+
+my $takes = join ";\n",
+  ("SELECT FROM (SELECT count(*) FROM spool.take('t', 990)) x") x ($N / 1000),
+  ("SELECT FROM (SELECT count(*) FROM spool.take('t')) x") x ($N / 100);
+my @numbers = grep { /\d/ } split /\n/,
+  sql('large', "SELECT FROM spool.take('t', 990);\nSELECT FROM spool.take('t');\n$memory;\n"
+	  . "$takes;\n$memory;\nSELECT spool.next_seq('t')");
+is($numbers[2], $N + 1, "$N jobs by take");
+cmp_ok($numbers[1] - $numbers[0], '<', 16_000, 'memory does not grow while they are taken');
+
+$node->stop;
+done_testing();
