@@ -66,6 +66,7 @@ static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 						 const SpoolRow *row);
+static bool batch_full(SpoolDispatch *d);
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
 static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
@@ -205,6 +206,13 @@ remove_twin(SpoolDispatch *d, const SpoolRow *row)
 		spool_store_remove(row);
 }
 
+/* Whether a batch holds as many bytes of packets as it may. */
+static bool
+batch_full(SpoolDispatch *d)
+{
+	return d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES;
+}
+
 /* Take back what was collected, but for the first jobs. */
 static void
 drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep)
@@ -239,7 +247,7 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 {
 	SpoolJob   *job;
 
-	if (d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES)
+	if (batch_full(d))
 		return false;
 	job = add_job(d, pick, row);
 	if (d->mode == DISPATCH_RUN)
@@ -426,7 +434,7 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 	{
 		bool		twin = spool_collected(pick, &row);
 
-		if (want <= 0 && !twin)
+		if (!twin && (want <= 0 || batch_full(d)))
 			break;
 		if (!skipped)
 			*low = row.position;

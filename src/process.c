@@ -64,6 +64,7 @@ typedef struct Pass
 	TimestampTz started;
 	HTAB	   *except;			/* streams that failed in this pass */
 	bool		stopped;		/* a failure ended the whole pass */
+	bool		refused;		/* the command was taken away meanwhile */
 	char	   *failure;		/* message of the first failure, or NULL */
 	char	   *failed_job;		/* what failed */
 	MemoryContext context;		/* of the pass */
@@ -97,6 +98,7 @@ static void take_back(Pass *pass);
 static void pass_cancel(Pass *pass);
 static void pass_run(Pass *pass);
 static void pass_do(Pass *pass);
+static bool command_may_run(SpoolQueue *queue);
 static void check_command(SpoolQueue *queue);
 
 /* Begin the work of a transaction. */
@@ -128,10 +130,22 @@ pass_queue(Pass *pass)
 	return queue != NULL && queue->id == pass->queue_id ? queue : NULL;
 }
 
-/* An error unless a queue has a command that may run. */
+/* Whether a queue has a command that may run. */
+static bool
+command_may_run(SpoolQueue *queue)
+{
+	return !queue->append_only &&
+		(queue->handler != NULL || queue->program != NULL) &&
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(queue->owner)) &&
+		(queue->program == NULL || spool_program_allowed(queue->owner));
+}
+
+/* The error that says why it has not; nothing if it has. */
 static void
 check_command(SpoolQueue *queue)
 {
+	if (command_may_run(queue))
+		return;
 	spool_queue_refuse_append_only(queue);
 	if (queue->handler == NULL && queue->program == NULL)
 		ereport(ERROR,
@@ -145,16 +159,7 @@ check_command(SpoolQueue *queue)
 				 errmsg("owner of queue \"%s\" does not exist any more",
 						queue->name),
 				 errhint("Give it another with spool.alter_queue(..., owner => ...).")));
-	if (queue->program != NULL)
-		spool_program_check_rights(queue->owner);
-}
-
-/* The order in which whoever waits for several streams locks them. */
-static int
-compare_names(const ListCell *a, const ListCell *b)
-{
-	return strcmp(((SpoolPick *) lfirst(a))->stream.name,
-				  ((SpoolPick *) lfirst(b))->stream.name);
+	spool_program_check_rights(queue->owner);
 }
 
 /* Dispatch the next batch; pass->batch is NULL if there is none. */
@@ -171,7 +176,12 @@ pass_dispatch(Pass *pass)
 	pass->batch = NULL;
 	if (queue == NULL || pass->left <= 0 || pass->stopped)
 		return;
-	check_command(queue);
+	if (!command_may_run(queue))
+	{
+		/* what was settled in this transaction is committed first */
+		pass->refused = true;
+		return;
+	}
 
 	context = AllocSetContextCreate(pass->context, "spool batch",
 									ALLOCSET_DEFAULT_SIZES);
@@ -403,6 +413,7 @@ settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
 	SpoolState *state = &job->pick->state;
 	bool		none = d->order == ORDER_NONE && !d->override;
 
+	pass->left--;
 	if (attempt->started_at != 0)	/* else it is recorded already */
 		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
 						  job->row.packet_id, job->attempts + 1, attempt);
@@ -448,7 +459,6 @@ settle_job(Pass *pass, SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt)
 		}
 	}
 	pass->processed++;
-	pass->left--;
 	spool_consume(d, job);
 }
 
@@ -659,6 +669,8 @@ spool_process(PG_FUNCTION_ARGS)
 				 errmsg("%s", pass.failed_job),
 				 errdetail("%s", pass.failure),
 				 errhint("The packet stays at the head of its stream; see spool.attempts.")));
+	if (pass.refused)
+		check_command(spool_queue_lookup(pass.name, false));
 	if (pass.conflict != NULL && pass.processed == 0)
 		spool_dispatch_raise_conflict(pass.conflict);
 	SPI_finish();

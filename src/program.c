@@ -106,18 +106,27 @@ spool_program_init(void)
 void
 spool_program_check_rights(Oid role)
 {
+	if (spool_program_allowed(role))
+		return;
 	if (!spool_programs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("programs may not be run"),
 				 errhint("Set spool.programs to on.")));
 
-	if (!has_privs_of_role(role, ROLE_PG_EXECUTE_SERVER_PROGRAM))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to run a program"),
-				 errdetail("Only superusers and roles with privileges of the role \"%s\" may run programs.",
-						   "pg_execute_server_program")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to run a program"),
+			 errdetail("Only superusers and roles with privileges of the role \"%s\" may run programs.",
+					   "pg_execute_server_program")));
+}
+
+/* The same as a question. */
+bool
+spool_program_allowed(Oid role)
+{
+	return spool_programs &&
+		has_privs_of_role(role, ROLE_PG_EXECUTE_SERVER_PROGRAM);
 }
 
 void

@@ -16,6 +16,7 @@ extern void spool_program_init(void);
 
 /* Who may have a program run: checked when it is set and when it runs. */
 extern void spool_program_check_rights(Oid role);
+extern bool spool_program_allowed(Oid role);
 
 /* 22023 if it is not absolute; to be called where a path is set. */
 extern void spool_program_check_path(const char *path);

@@ -272,11 +272,14 @@ remove_contents(int32 queue)
 {
 	static SpoolPlan plan = {
 		"WITH s AS (DELETE FROM spool.stream WHERE queue = $1 RETURNING id),"
-		" p AS (DELETE FROM spool.segment_0 WHERE stream IN (SELECT id FROM s)),"
-		" k AS (DELETE FROM spool.kept WHERE stream IN (SELECT id FROM s)),"
-		" n AS (DELETE FROM spool.numbering WHERE stream IN (SELECT id FROM s))"
+		" p AS (DELETE FROM spool.segment_0"
+		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
+		" k AS (DELETE FROM spool.kept"
+		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
+		" n AS (DELETE FROM spool.numbering"
+		"  WHERE stream = ANY (ARRAY(SELECT id FROM s)))"
 		" DELETE FROM spool.state WHERE consumer = 0"
-		"  AND stream IN (SELECT id FROM s)",
+		"  AND stream = ANY (ARRAY(SELECT id FROM s))",
 		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
 	};
 	Datum		values[1];
