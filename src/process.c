@@ -162,6 +162,14 @@ check_command(SpoolQueue *queue)
 	spool_program_check_rights(queue->owner);
 }
 
+/* The order in which whoever waits for several streams locks them. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((SpoolPick *) lfirst(a))->stream.name,
+				  ((SpoolPick *) lfirst(b))->stream.name);
+}
+
 /* Dispatch the next batch; pass->batch is NULL if there is none. */
 static void
 pass_dispatch(Pass *pass)

@@ -78,6 +78,9 @@ static void check_packet(struct varlena *packet, const PacketHeader *header);
  * gave, because a look reads all index entries of its range on the page where
  * it ends.  Nothing depends on the number remembered: if nothing is stored
  * from there on, as after a rollback, the look is made from the cursor.
+ *
+ * The state is read after the store.  Who removes a packet records its number
+ * in the state in the same commit, so one of the two has it.
  */
 static int64
 first_number(SpoolQueue *queue, const SpoolStream *stream, int count)
@@ -92,13 +95,16 @@ first_number(SpoolQueue *queue, const SpoolStream *stream, int count)
 	int64		first;
 	int64		highest = -1;
 
-	spool_stream_state(queue, stream, &state);
-	first = Max(state.next, state.high + 1);
-	if (given[slot].stream == stream->id && given[slot].seq > first)
+	if (given[slot].stream == stream->id)
 		highest = spool_store_highest(stream->id, given[slot].seq);
+	spool_stream_state(queue, stream, &state);
 	if (highest < 0)
-		highest = spool_store_highest(stream->id, first);
-	first = Max(first, highest + 1);
+	{
+		highest = spool_store_highest(stream->id, Max(state.next,
+													  state.high + 1));
+		spool_stream_state(queue, stream, &state);
+	}
+	first = Max(state.next, Max(state.high, highest) + 1);
 	if (first > SPOOL_MAX_SEQ - count + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
