@@ -1,0 +1,404 @@
+/*-------------------------------------------------------------------------
+ * batch.c
+ *	  One batch of jobs: dispatch, run, settle.
+ *
+ * Dispatching appends to each stream a state that names the runner and what
+ * it will run; a queue without order moves its packets to kept as running
+ * instead.  The caller commits, and the jobs are the runner's.
+ *
+ * Settling locks each stream, checks that its newest state still names the
+ * runner, and consumes each job or counts a failed attempt.  A state with
+ * run_jobs = 0 tells that set_next_seq came while the jobs ran: its cursor
+ * stays.  Streams are locked in order of their names, as by all who wait for
+ * several.
+ *
+ * A crash in between leaves states and kept packets that name a dead runner;
+ * who looks next takes over (dispatch.c).
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+
+#include "batch.h"
+#include "handler.h"
+#include "history.h"
+#include "program.h"
+#include "spiutil.h"
+#include "spool.h"
+
+static int	compare_names(const ListCell *a, const ListCell *b);
+static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
+static bool died_at_last(SpoolJob *job, SpoolAttempt *attempt);
+static bool pick_failed(SpoolBatch *batch, int upto);
+static void nothing_runs(SpoolState *state);
+static void settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick);
+static void settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+					   SpoolAttempt *attempt);
+static void note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+						 SpoolAttempt *attempt);
+
+/* The order in which whoever waits for several streams locks them. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((SpoolPick *) lfirst(a))->stream.name,
+				  ((SpoolPick *) lfirst(b))->stream.name);
+}
+
+/*
+ * Dispatch jobs of a queue to the runner of the pass.  NULL if there is
+ * nothing to run.  The batch outlives the transaction.
+ */
+SpoolBatch *
+spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
+{
+	MemoryContext context = AllocSetContextCreate(pass->context,
+												  "spool batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	SpoolBatch *batch = palloc0(sizeof(SpoolBatch));
+	SpoolDispatch *d = &batch->dispatch;
+	ListCell   *cell;
+
+	batch->context = context;
+	d->queue = spool_queue_copy(queue);
+	d->order = spool_dispatch_order(queue, pass->order_by);
+	d->override = d->order != queue->order;
+	d->mode = DISPATCH_RUN;
+	d->limit = queue->program != NULL ? 1 :
+		Min(pass->left, SPOOL_MAX_BATCH);
+	d->mark = pass->mark;
+	d->until = pass->started;
+	d->except = pass->except;
+	spool_dispatch(d, NULL);
+	list_sort(d->picks, compare_names); /* settling locks in this order */
+	record_dispatch(pass, d);
+	foreach(cell, d->picks)
+		spool_pick_finish(d, lfirst(cell));
+	batch->attempts = palloc0((d->njobs + 1) * sizeof(SpoolAttempt));
+	batch->ran = palloc0((d->njobs + 1) * sizeof(bool));
+	MemoryContextSwitchTo(old);
+
+	if (d->njobs > 0)
+		return batch;
+	if (d->conflict[0] != 0)
+		pass->conflict = d;		/* the pass ends here */
+	else
+		MemoryContextDelete(context);
+	return NULL;
+}
+
+/* Make each stream's next state name the runner and what it will run. */
+static void
+record_dispatch(SpoolPass *pass, SpoolDispatch *d)
+{
+	for (int i = 0; i < d->njobs; i++)
+	{
+		SpoolJob   *job = d->jobs[i];
+		SpoolState *state = &job->pick->state;
+
+		if (d->order == ORDER_NONE && !d->override)
+		{
+			SpoolKept	running = {
+				.state = KEPT_RUNNING,
+				.attempts = job->attempts,
+				.runner = pass->runner
+			};
+
+			if (job->ahead)
+				spool_kept_set(job->row.packet_id, &running);
+			else
+			{
+				spool_kept_add(&job->row, &running);
+				spool_store_remove(&job->row);
+				job->ahead = true;
+			}
+			continue;
+		}
+		if (state->runner != pass->runner)
+		{
+			state->runner = pass->runner;
+			state->run_packet = job->row.packet_id;
+			state->run_jobs = 0;
+			state->run_last = PG_INT64_MIN;
+		}
+		state->run_jobs++;
+		if (!job->ahead)
+			state->run_last = Max(state->run_last, job->row.position);
+		job->pick->changed = true;
+	}
+}
+
+/*
+ * A job whose runner died at the last attempt is settled as that, without
+ * being run again.
+ */
+static bool
+died_at_last(SpoolJob *job, SpoolAttempt *attempt)
+{
+	if (!job->died)
+		return false;
+	memset(attempt, 0, sizeof(SpoolAttempt));
+	attempt->outcome = OUTCOME_CRASHED;
+	attempt->message = pstrdup("the runner died");
+	job->attempts--;
+	return true;
+}
+
+/* Whether an earlier job of the batch keeps job upto from being run. */
+static bool
+pick_failed(SpoolBatch *batch, int upto)
+{
+	SpoolDispatch *d = &batch->dispatch;
+
+	if (d->order == ORDER_NONE && !d->override)
+		return false;
+	for (int i = 0; i < upto; i++)
+	{
+		if (batch->ran[i] && batch->attempts[i].outcome == OUTCOME_OK)
+			continue;
+		if (!d->override && d->jobs[i]->pick != d->jobs[upto]->pick)
+			continue;
+		if (!batch->ran[i] || d->queue->on_error == ON_ERROR_RETRY ||
+			!spool_job_last_attempt(d->queue, d->jobs[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Run the batch's jobs by the queue's handler. */
+void
+spool_batch_run_handlers(SpoolBatch *batch)
+{
+	SpoolDispatch *d = &batch->dispatch;
+	TupleDesc	tupdesc = lookup_rowtype_tupdesc(spool_type_oid("job"), -1);
+	MemoryContext context = AllocSetContextCreate(batch->context,
+												  "spool job",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	SpoolHandler handler;
+
+	spool_handler_begin(&handler, d->queue);
+	for (int i = 0; i < d->njobs; i++)
+	{
+		SpoolJob   *job = d->jobs[i];
+		SpoolAttempt *attempt = &batch->attempts[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (pick_failed(batch, i))
+			continue;
+		batch->ran[i] = true;
+		MemoryContextSwitchTo(context);
+		if (!died_at_last(job, attempt) &&
+			!spool_attempt_without_command(job->header.kind, attempt))
+		{
+			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
+
+			spool_handler_run(&handler, datum, attempt);
+		}
+		if (attempt->message != NULL)
+			attempt->message = MemoryContextStrdup(batch->context,
+												   attempt->message);
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(batch->context);
+	spool_handler_end(&handler);
+	ReleaseTupleDesc(tupdesc);
+	MemoryContextDelete(context);
+	MemoryContextSwitchTo(old);
+}
+
+/* Run the batch's only job by the queue's program, without a snapshot. */
+void
+spool_batch_run_program(SpoolBatch *batch)
+{
+	SpoolDispatch *d = &batch->dispatch;
+	SpoolJob   *job = d->jobs[0];
+	SpoolProgramRun run;
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+
+	batch->ran[0] = true;
+	run.path = d->queue->program;
+	run.nargs = d->queue->nargs;
+	run.args = d->queue->args;
+	run.packet = job->row.packet;
+	run.queue = d->queue->name;
+	run.allow_job_params = d->queue->allow_job_params;
+	run.ignore_payload = d->queue->ignore_payload;
+	run.timeout_ms = d->queue->timeout_ms;
+	run.lock_name = d->order == ORDER_NONE ?
+		psprintf("packet " INT64_FORMAT, job->row.packet_id) :
+		psprintf("stream " INT64_FORMAT, job->pick->stream.id);
+	if (!died_at_last(job, &batch->attempts[0]) &&
+		!spool_attempt_without_command(job->header.kind, &batch->attempts[0]))
+		spool_program_run(&run, &batch->attempts[0]);
+	MemoryContextSwitchTo(old);
+}
+
+/* Make a state name no runner. */
+static void
+nothing_runs(SpoolState *state)
+{
+	state->runner = 0;
+	state->run_packet = 0;
+	state->run_jobs = 0;
+}
+
+/* Record what came of the batch. */
+void
+spool_batch_settle(SpoolPass *pass, SpoolBatch *batch)
+{
+	SpoolDispatch *d = &batch->dispatch;
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	ListCell   *cell;
+
+	foreach(cell, d->picks)
+		settle_pick(pass, d, lfirst(cell));
+	for (int i = 0; i < d->njobs; i++)
+		if (batch->ran[i])
+			settle_job(pass, d, d->jobs[i], &batch->attempts[i]);
+	foreach(cell, d->picks)
+		spool_pick_finish(d, lfirst(cell));
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Lock a stream again and read its state, which must still name this runner.
+ * If set_next_seq came in between, its cursor stays.
+ */
+static void
+settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
+{
+	if (d->order == ORDER_NONE && !d->override)
+		return;
+	if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
+		!spool_state_newest(pick->stream.id, &pick->state) ||
+		pick->state.runner != pass->runner)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
+						pick->stream.name, d->queue->name),
+				 errdetail("The runner's lock was lost while its jobs ran.")));
+	pick->cursor_set = pick->state.run_jobs == 0;
+	nothing_runs(&pick->state);
+	pick->changed = true;
+}
+
+/* Settle one job that was tried. */
+static void
+settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+		   SpoolAttempt *attempt)
+{
+	SpoolState *state = &job->pick->state;
+	bool		none = d->order == ORDER_NONE && !d->override;
+
+	pass->left--;
+	if (attempt->started_at != 0)	/* else it is recorded already */
+		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
+						  job->row.packet_id, job->attempts + 1, attempt);
+	if (!job->ahead && !spool_store_find(&job->row))
+	{
+		/* the cursor was set past it, and maintain has removed it */
+		pass->processed++;
+		return;
+	}
+	if (attempt->outcome == OUTCOME_OK)
+		job->fate = FATE_DONE;
+	else
+	{
+		bool		counted = attempt->outcome != OUTCOME_START_FAILED;
+
+		if (counted && spool_job_last_attempt(d->queue, job))
+			spool_job_fail(d, job, REASON_FAILED,
+						   attempt->sqlstate ?
+						   pstrdup(unpack_sql_state(attempt->sqlstate)) : NULL,
+						   attempt->message);
+		if (job->fate == FATE_NONE)
+		{
+			note_failure(pass, d, job, attempt);
+			if (none)
+			{
+				SpoolKept	again = {
+					.state = KEPT_READY,
+					.message = attempt->message,
+					.attempts = job->attempts + (counted ? 1 : 0)
+				};
+
+				spool_kept_set(job->row.packet_id, &again);
+			}
+			else if (counted)
+			{
+				state->attempts = job->attempts + 1;
+				state->attempt_packet = job->row.packet_id;
+				state->failure = attempt->message;
+				state->solo = Max(state->solo - 1, 0);
+			}
+			return;
+		}
+	}
+	pass->processed++;
+	spool_consume(d, job);
+}
+
+/* Remember a failure that keeps a stream from going on. */
+static void
+note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+			 SpoolAttempt *attempt)
+{
+	MemoryContext old = MemoryContextSwitchTo(pass->context);
+
+	if (d->order != ORDER_NONE)
+		(void) hash_search(pass->except, &job->pick->stream.id, HASH_ENTER,
+						   NULL);
+	if (d->override)
+		pass->stopped = true;
+	if (pass->failure == NULL &&
+		(d->queue->on_error == ON_ERROR_RETRY ||
+		 attempt->outcome == OUTCOME_START_FAILED))
+	{
+		pass->failure = pstrdup(attempt->message ? attempt->message : "");
+		pass->failed_job = psprintf("job " INT64_FORMAT " of stream \"%s\" of queue \"%s\" failed",
+									job->row.seq, job->pick->stream.name,
+									d->queue->name);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Take a dispatch back after an error that is no job's: nothing of it was
+ * committed, or its outcome is not known and it will be repeated.
+ */
+void
+spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch)
+{
+	static SpoolPlan plan = {
+		"UPDATE spool.kept SET state = 'ready', runner = 0"
+		" WHERE runner = $1 AND state = 'running'",
+		SPI_OK_UPDATE, PLAN_ARGS(INT8OID)
+	};
+	SpoolDispatch *d = &batch->dispatch;
+	ListCell   *cell;
+	Datum		values[1];
+
+	if (d->order == ORDER_NONE && !d->override)
+	{
+		values[0] = Int64GetDatum(pass->runner);
+		(void) spool_exec_alone(&plan, values, NULL);
+		return;
+	}
+	foreach(cell, d->picks)
+	{
+		SpoolPick  *pick = lfirst(cell);
+
+		if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
+			!spool_state_newest(pick->stream.id, &pick->state) ||
+			pick->state.runner != pass->runner)
+			continue;
+		nothing_runs(&pick->state);
+		spool_state_append(&pick->state);
+	}
+}

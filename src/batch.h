@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ * batch.h
+ *	  One batch of jobs: dispatch, run, settle.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_BATCH_H
+#define SPOOL_BATCH_H
+
+#include "utils/hsearch.h"
+
+#include "attempt.h"
+#include "dispatch.h"
+
+/* What the batches of one pass share; process.c tells what a pass is. */
+typedef struct SpoolPass
+{
+	int64		runner;
+	char	   *order_by;		/* the call's order, or NULL */
+	int64		left;			/* jobs that may still be tried */
+	int64		processed;
+	int64		mark;			/* packets that came later wait */
+	TimestampTz started;
+	HTAB	   *except;			/* streams that failed in this pass */
+	bool		stopped;		/* a failure ended the whole pass */
+	char	   *failure;		/* message of the first failure, or NULL */
+	char	   *failed_job;		/* what failed */
+	SpoolDispatch *conflict;	/* the last look, if it met one; or NULL */
+	MemoryContext context;
+} SpoolPass;
+
+typedef struct SpoolBatch
+{
+	SpoolDispatch dispatch;
+	SpoolAttempt *attempts;		/* of its jobs */
+	bool	   *ran;			/* whether a job was tried */
+	MemoryContext context;		/* of all this */
+} SpoolBatch;
+
+extern SpoolBatch *spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue);
+extern void spool_batch_run_handlers(SpoolBatch *batch);
+extern void spool_batch_run_program(SpoolBatch *batch);
+extern void spool_batch_settle(SpoolPass *pass, SpoolBatch *batch);
+extern void spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch);
+
+#endif							/* SPOOL_BATCH_H */
