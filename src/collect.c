@@ -509,10 +509,11 @@ collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
 int64
 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
+	int			max_ahead = d->mode == DISPATCH_RUN ? 1 : MAX_AHEAD;
+
 	while (want > 0 && !pick->ahead_done && !pick->ended)
 	{
-		int			limit = d->mode == DISPATCH_RUN ? 1 :
-		(int) Min(want, MAX_AHEAD);
+		int			limit = (int) Min(want, max_ahead);
 		SpoolRow   *rows = palloc(limit * sizeof(SpoolRow));
 		int32	   *attempts = palloc(limit * sizeof(int32));
 		int			found;

@@ -486,7 +486,7 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
 	Datum		values[4];
-	char		nulls[4] = "    ";
+	char		nulls[4] = {' ', stream ? ' ' : 'n', ' ', ' '};
 	uint64		found;
 	int64		want = d->limit;
 	SpoolRow   *rows;
@@ -500,7 +500,6 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 
 	values[0] = Int32GetDatum(d->queue->id);
 	values[1] = stream ? CStringGetTextDatum(stream) : (Datum) 0;
-	nulls[1] = stream ? ' ' : 'n';
 	values[2] = Int64GetDatum(d->mark);
 	values[3] = Int64GetDatum(limit);
 	spool_spi_begin(&spi);

@@ -94,8 +94,9 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID)
 	};
 	Datum		values[5];
-	char		nulls[5] = "     ";
+	char		nulls[5];
 
+	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(stream);
 	values[1] = Int64GetDatum(from);
 	values[2] = Int64GetDatum(below);
@@ -206,8 +207,9 @@ spool_kept_set(int64 packet_id, const SpoolKept *kept)
 				  INT8OID)
 	};
 	Datum		values[7];
-	char		nulls[7] = "       ";
+	char		nulls[7];
 
+	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(packet_id);
 	values[1] = text_datum(kept->state, &nulls[1]);
 	values[2] = text_datum(kept->reason, &nulls[2]);

@@ -340,8 +340,9 @@ set_command(SpoolQueue *queue, char *handler, char *path, char *program,
 		PLAN_ARGS(INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID)
 	};
 	Datum		values[5];
-	char		nulls[5] = "     ";
+	char		nulls[5];
 
+	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int32GetDatum(queue->id);
 	values[1] = handler ? CStringGetTextDatum(handler) : (Datum) 0;
 	values[2] = path ? CStringGetTextDatum(path) : (Datum) 0;
