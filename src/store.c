@@ -63,6 +63,7 @@ enum
 /* The segment that packets are appended to. */
 #define SEGMENT_NAME	"segment_0"
 #define SEGMENT_INDEX	"segment_0_stream_position_seq_idx"
+#define SEGMENT_ID_INDEX	"segment_0_packet_id_idx"
 #define SEGMENT_NO		0
 
 /* Packets that are inserted together at the most: some pages' worth. */
@@ -494,7 +495,10 @@ spool_store_has_waiting(int32 queue, bool by_number)
 	return spool_exec_alone(&plan, values, NULL) > 0;
 }
 
-/* Remove consumed packets and states that are not the newest. */
+/*
+ * Remove consumed packets and states that are not the newest, and let packets
+ * be found by id.
+ */
 uint64
 spool_store_purge(void)
 {
@@ -517,9 +521,15 @@ spool_store_purge(void)
 		"   AND old.version < newest.version",
 		SPI_OK_DELETE, PLAN_NO_ARGS
 	};
+	static SpoolPlan summarize = {
+		"SELECT pg_catalog.brin_summarize_new_values('spool."
+		SEGMENT_ID_INDEX "')",
+		SPI_OK_SELECT, PLAN_NO_ARGS
+	};
 	uint64		rows = spool_exec_alone(&packets, NULL, NULL);
 
 	(void) spool_exec_alone(&states, NULL, NULL);
+	(void) spool_exec_alone(&summarize, NULL, NULL);
 	return rows;
 }
 
