@@ -29,6 +29,7 @@
 #include "program.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 
 static int	compare_names(const ListCell *a, const ListCell *b);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);

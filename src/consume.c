@@ -14,6 +14,7 @@
 
 #include "dispatch.h"
 #include "spool.h"
+#include "state.h"
 
 static void flush_done(SpoolPick *pick);
 static void consume_kept(SpoolDispatch *d, SpoolJob *job);

@@ -31,6 +31,7 @@
 #include "runner.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 
 /* Where the last look of this backend ended, by queue. */
 typedef struct RoundRobin

@@ -9,6 +9,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "state.h"
 #include "store.h"
 #include "stream.h"
 #include "utils/hsearch.h"

@@ -23,6 +23,7 @@
 #include "runner.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 #include "store.h"
 #include "stream.h"
 

@@ -25,6 +25,7 @@
 #include "runner.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 #include "store.h"
 #include "stream.h"
 

@@ -1,19 +1,14 @@
 /*-------------------------------------------------------------------------
  * store.c
- *	  How packets and states lie on disk; no other file knows.
+ *	  How packets lie on disk; no other file knows.
  *
- * Packets lie in spool.store, states in spool.state.  Both are appended
- * through the table access method: a packet or state costs one heap and two
- * or one index insertions and no statement.  Nothing is updated in place, so
- * a snapshot held elsewhere makes nothing slower: consuming moves the cursor
- * by a new state row, and the newest one is the first that a backward scan of
- * (consumer, stream, version) meets.
+ * Packets are appended (writer.c) to the partitions of spool.store.  Nothing
+ * is updated in place: consuming by number moves the cursor (state.c) and
+ * leaves the packet, so a snapshot held elsewhere makes nothing slower.  One
+ * index has (stream, position, seq); a BRIN index finds a packet by its id.
  *
- * Snapshots: every read is made with GetLatestSnapshot(), at every isolation
- * level.  Whoever decides by what it reads holds the stream's lock
- * (stream.c).  A REPEATABLE READ or SERIALIZABLE transaction that consumes and
- * whose own snapshot is older than the newest state gets 40001: for it the
- * packets were handed out in the future.
+ * Every read is made with GetLatestSnapshot(), at every isolation level.
+ * Whoever decides by what it reads holds the stream's lock (stream.c).
  *
  * Rows below a stream's cursor are consumed; spool_store_purge removes them,
  * and states that are not the newest, in sets.  It needs no lock: a committed
@@ -42,22 +37,13 @@
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
+#include "writer.h"
 
 /* Columns of a segment. */
 enum
 {
 	STORE_STREAM = 1, STORE_POSITION, STORE_SEQ, STORE_PACKET_ID,
 	STORE_ARRIVED, STORE_SEGMENT, STORE_PACKET, STORE_COLUMNS = STORE_PACKET
-};
-
-/* Columns of spool.state. */
-enum
-{
-	STATE_CONSUMER = 1, STATE_STREAM, STATE_VERSION, STATE_NEXT, STATE_HIGH,
-	STATE_LOW, STATE_LOOKED, STATE_AHEAD, STATE_ATTEMPTS,
-	STATE_ATTEMPT_PACKET, STATE_RUNNER, STATE_RUN_PACKET, STATE_RUN_LAST,
-	STATE_RUN_JOBS, STATE_SOLO, STATE_SINCE, STATE_FAILURE, STATE_PAUSED,
-	STATE_COLUMNS = STATE_PAUSED
 };
 
 /* The segment that packets are appended to. */
@@ -80,48 +66,10 @@ typedef struct RemovedRow
 static RemovedRow *removed = NULL;	/* in TopTransactionContext */
 static LocalTransactionId removed_lxid = InvalidLocalTransactionId;
 
-static void writer_open(SpoolWriter *writer, const char *table);
-static void writer_close(SpoolWriter *writer);
-static TupleTableSlot *writer_slot(SpoolWriter *writer);
 static void store_row(TupleTableSlot *slot, const SpoolRow *row);
 static void fill_row(SpoolRow *row, TupleTableSlot *slot);
-static TransactionId slot_writer(TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
 static bool find_removed(int64 packet_id, SpoolRow *row);
-static char *text_or_null(Datum value, bool null);
-
-/* Open a table and its indexes for appending. */
-static void
-writer_open(SpoolWriter *writer, const char *table)
-{
-	writer->rel = table_open(spool_relation_oid(table), RowExclusiveLock);
-	writer->estate = CreateExecutorState();
-	writer->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->result, writer->rel, 1, NULL, 0);
-	ExecOpenIndices(writer->result, false);
-}
-
-/*
- * Close it; locks are kept to the end of the transaction.  What was written
- * is visible to the next snapshot of this transaction.
- */
-static void
-writer_close(SpoolWriter *writer)
-{
-	ExecCloseIndices(writer->result);
-	ExecResetTupleTable(writer->estate->es_tupleTable, false);
-	FreeExecutorState(writer->estate);
-	table_close(writer->rel, NoLock);
-	CommandCounterIncrement();
-}
-
-/* An empty slot for a row of the table. */
-static TupleTableSlot *
-writer_slot(SpoolWriter *writer)
-{
-	return MakeSingleTupleTableSlot(RelationGetDescr(writer->rel),
-									table_slot_callbacks(writer->rel));
-}
 
 /* Put a packet's columns into a slot. */
 static void
@@ -152,9 +100,9 @@ spool_store_append(SpoolRow *rows, int nrows)
 	if (nrows == 0)
 		return;
 
-	writer_open(&writer, SEGMENT_NAME);
+	spool_writer_open(&writer, SEGMENT_NAME);
 	for (int i = 0; i < nslots; i++)
-		slots[i] = writer_slot(&writer);
+		slots[i] = spool_writer_slot(&writer);
 	if (nrows > 1)
 		bulk = GetBulkInsertState();
 
@@ -184,7 +132,7 @@ spool_store_append(SpoolRow *rows, int nrows)
 	/* last one first: the resource owner finds it at the end of its list */
 	while (nslots > 0)
 		ExecDropSingleTupleTableSlot(slots[--nslots]);
-	writer_close(&writer);
+	spool_writer_close(&writer);
 }
 
 /*
@@ -531,183 +479,4 @@ spool_store_purge(void)
 	(void) spool_exec_alone(&states, NULL, NULL);
 	(void) spool_exec_alone(&summarize, NULL, NULL);
 	return rows;
-}
-
-/* The first state of a new stream. */
-void
-spool_state_init(SpoolState *state, int64 stream)
-{
-	memset(state, 0, sizeof(SpoolState));
-	state->stream = stream;
-	state->next = 1;
-	state->high = 0;
-	state->low = PG_INT64_MIN;
-}
-
-/*
- * Read the newest state of a stream; strings are allocated in the current
- * context.  False if there is none.
- *
- * It is looked for from the version that this backend saw last, because a
- * look reads all index entries of its range on the page where it ends.
- * Nothing depends on the version remembered: if there is none from there on,
- * as after a rollback, the look is made from the first.
- */
-bool
-spool_state_newest(int64 stream, SpoolState *state)
-{
-	static struct
-	{
-		int64		stream;
-		int64		version;
-	}			seen[256];
-	int			place = (int) (stream % lengthof(seen));
-	bool		hint = seen[place].stream == stream;
-	Relation	heap = table_open(spool_relation_oid("state"),
-								  AccessShareLock);
-	Relation	index = index_open(spool_relation_oid("state_pkey"),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyData keys[3];
-	IndexScanDesc desc;
-	bool		found;
-
-	ScanKeyInit(&keys[0], STATE_CONSUMER, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(SPOOL_CONSUMER));
-	ScanKeyInit(&keys[1], STATE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(stream));
-	ScanKeyInit(&keys[2], STATE_VERSION, BTGreaterEqualStrategyNumber,
-				F_INT8GE,
-				Int64GetDatum(hint ? seen[place].version : PG_INT64_MIN));
-	desc = compat_index_beginscan(heap, index, snapshot, 3);
-	index_rescan(desc, keys, 3, NULL, 0);
-	found = index_getnext_slot(desc, BackwardScanDirection, slot);
-	if (!found && hint)
-	{
-		keys[2].sk_argument = Int64GetDatum(PG_INT64_MIN);
-		index_rescan(desc, keys, 3, NULL, 0);
-		found = index_getnext_slot(desc, BackwardScanDirection, slot);
-	}
-	if (found)
-	{
-		Datum	   *values;
-		bool	   *nulls;
-
-		slot_getallattrs(slot);
-		values = slot->tts_values - 1;
-		nulls = slot->tts_isnull - 1;
-		state->writer = slot_writer(slot);
-		state->stream = stream;
-		state->version = DatumGetInt64(values[STATE_VERSION]);
-		state->next = DatumGetInt64(values[STATE_NEXT]);
-		state->high = DatumGetInt64(values[STATE_HIGH]);
-		state->low = DatumGetInt64(values[STATE_LOW]);
-		state->looked = DatumGetTimestampTz(values[STATE_LOOKED]);
-		state->ahead = DatumGetInt32(values[STATE_AHEAD]);
-		state->attempts = DatumGetInt32(values[STATE_ATTEMPTS]);
-		state->attempt_packet = DatumGetInt64(values[STATE_ATTEMPT_PACKET]);
-		state->runner = DatumGetInt64(values[STATE_RUNNER]);
-		state->run_packet = DatumGetInt64(values[STATE_RUN_PACKET]);
-		state->run_last = DatumGetInt64(values[STATE_RUN_LAST]);
-		state->run_jobs = DatumGetInt32(values[STATE_RUN_JOBS]);
-		state->solo = DatumGetInt32(values[STATE_SOLO]);
-		state->since = DatumGetTimestampTz(values[STATE_SINCE]);
-		state->failure = text_or_null(values[STATE_FAILURE],
-									  nulls[STATE_FAILURE]);
-		state->paused = text_or_null(values[STATE_PAUSED],
-									 nulls[STATE_PAUSED]);
-		seen[place].stream = stream;
-		seen[place].version = state->version;
-	}
-	index_endscan(desc);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	index_close(index, NoLock);
-	table_close(heap, NoLock);
-	return found;
-}
-
-/*
- * For who consumes: 40001 if the transaction's own snapshot does not see the
- * state.
- */
-void
-spool_state_check_snapshot(const SpoolState *state)
-{
-	if (IsolationUsesXactSnapshot() &&
-		TransactionIdIsNormal(state->writer) &&
-		!TransactionIdIsCurrentTransactionId(state->writer) &&
-		XidInMVCCSnapshot(state->writer, GetTransactionSnapshot()))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent consumption of the stream"),
-				 errhint("Retry the transaction.")));
-}
-
-/* Who inserted the row in a slot; frozen if long ago. */
-static TransactionId
-slot_writer(TupleTableSlot *slot)
-{
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	if (should_free)
-		heap_freetuple(tuple);
-	return writer;
-}
-
-static char *
-text_or_null(Datum value, bool null)
-{
-	return null ? NULL : TextDatumGetCString(value);
-}
-
-/*
- * Append a state as the newest one.  The caller holds the stream's lock and
- * read the state it derives from under it.
- */
-void
-spool_state_append(SpoolState *state)
-{
-	SpoolWriter writer;
-	TupleTableSlot *slot;
-	Datum	   *values;
-
-	writer_open(&writer, "state");
-	slot = writer_slot(&writer);
-	ExecClearTuple(slot);
-	state->version++;
-	state->since = GetCurrentTimestamp();
-	values = slot->tts_values - 1;
-	memset(slot->tts_isnull, 0, STATE_COLUMNS * sizeof(bool));
-	values[STATE_CONSUMER] = Int32GetDatum(SPOOL_CONSUMER);
-	values[STATE_STREAM] = Int64GetDatum(state->stream);
-	values[STATE_VERSION] = Int64GetDatum(state->version);
-	values[STATE_NEXT] = Int64GetDatum(state->next);
-	values[STATE_HIGH] = Int64GetDatum(state->high);
-	values[STATE_LOW] = Int64GetDatum(state->low);
-	values[STATE_LOOKED] = TimestampTzGetDatum(state->looked);
-	values[STATE_AHEAD] = Int32GetDatum(state->ahead);
-	values[STATE_ATTEMPTS] = Int32GetDatum(state->attempts);
-	values[STATE_ATTEMPT_PACKET] = Int64GetDatum(state->attempt_packet);
-	values[STATE_RUNNER] = Int64GetDatum(state->runner);
-	values[STATE_RUN_PACKET] = Int64GetDatum(state->run_packet);
-	values[STATE_RUN_LAST] = Int64GetDatum(state->run_last);
-	values[STATE_RUN_JOBS] = Int32GetDatum(state->run_jobs);
-	values[STATE_SOLO] = Int32GetDatum(state->solo);
-	values[STATE_SINCE] = TimestampTzGetDatum(state->since);
-	slot->tts_isnull[STATE_FAILURE - 1] = state->failure == NULL;
-	if (state->failure)
-		values[STATE_FAILURE] = CStringGetTextDatum(state->failure);
-	slot->tts_isnull[STATE_PAUSED - 1] = state->paused == NULL;
-	if (state->paused)
-		values[STATE_PAUSED] = CStringGetTextDatum(state->paused);
-	ExecStoreVirtualTuple(slot);
-
-	table_tuple_insert(writer.rel, slot, GetCurrentCommandId(true), 0, NULL);
-	(void) compat_insert_index_tuples(writer.result, slot, writer.estate);
-	ExecDropSingleTupleTableSlot(slot);
-	writer_close(&writer);
 }

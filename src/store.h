@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * store.h
- *	  How packets and states lie on disk.
+ *	  How packets lie on disk.
  *-------------------------------------------------------------------------
  */
 #ifndef SPOOL_STORE_H
@@ -8,7 +8,7 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
-#include "nodes/execnodes.h"
+#include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
@@ -24,37 +24,6 @@ typedef struct SpoolRow
 	struct varlena *packet;		/* as stored, possibly toasted */
 	ItemPointerData tid;
 } SpoolRow;
-
-/* The newest state of a stream; the columns of spool.state. */
-typedef struct SpoolState
-{
-	int64		stream;
-	int64		version;
-	int64		next;
-	int64		high;
-	int64		low;
-	TimestampTz looked;
-	int32		ahead;
-	int32		attempts;
-	int64		attempt_packet;
-	int64		runner;
-	int64		run_packet;
-	int64		run_last;
-	int32		run_jobs;
-	int32		solo;
-	TimestampTz since;
-	char	   *failure;
-	char	   *paused;
-	TransactionId writer;		/* who wrote the row */
-} SpoolState;
-
-/* A table opened for writing, with its indexes. */
-typedef struct SpoolWriter
-{
-	Relation	rel;
-	EState	   *estate;
-	ResultRelInfo *result;
-} SpoolWriter;
 
 /* A scan of one stream's packets. */
 typedef struct SpoolScan
@@ -86,10 +55,5 @@ extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);
 extern void spool_store_remove_range(int64 stream, int64 from, int64 below);
 extern uint64 spool_store_purge(void);
 extern bool spool_store_has_waiting(int32 queue, bool by_number);
-
-extern bool spool_state_newest(int64 stream, SpoolState *state);
-extern void spool_state_check_snapshot(const SpoolState *state);
-extern void spool_state_append(SpoolState *state);
-extern void spool_state_init(SpoolState *state, int64 stream);
 
 #endif							/* SPOOL_STORE_H */

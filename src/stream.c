@@ -30,6 +30,7 @@
 #include "queue.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 #include "store.h"
 #include "stream.h"
 

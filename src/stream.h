@@ -8,10 +8,12 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
+#include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 
 #include "queue.h"
+#include "state.h"
 #include "store.h"
 
 /* The longest name of a stream: it is an index key. */

@@ -34,6 +34,7 @@
 #include "queue.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "state.h"
 #include "store.h"
 #include "stream.h"
 #include "write.h"
@@ -69,6 +70,8 @@ static int64 find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain,
 						   bool *taken);
 static void written_columns(const SpoolWritten *written, Datum *values,
 							bool *nulls);
+static void write_late(SpoolQueue *queue, SpoolRow *row,
+					   SpoolWritten *written);
 static void check_packet(struct varlena *packet, const PacketHeader *header);
 
 /*
@@ -304,6 +307,30 @@ find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain, bool *taken)
 	return 0;
 }
 
+/*
+ * A packet below the cursor: a dead letter, unless the same is kept already;
+ * in order of the latest it is only told.
+ */
+static void
+write_late(SpoolQueue *queue, SpoolRow *row, SpoolWritten *written)
+{
+	SpoolKept	late = {KEPT_DEAD, REASON_LATE, NULL, NULL, 0, 0};
+
+	written->status = "late";
+	written->packet_id = 0;
+	if (queue->order != ORDER_SEQUENCE)
+		return;
+	written->packet_id = spool_kept_same(row->stream, row->seq, row->packet);
+	if (written->packet_id != 0)
+		written->status = "duplicate";
+	else
+	{
+		row->packet_id = spool_nextval("packet_id_seq");
+		spool_kept_add(row, &late);
+		written->packet_id = row->packet_id;
+	}
+}
+
 /* Store packets that have their numbers; written[i] tells what became of i. */
 void
 spool_write_packets(SpoolQueue *queue, const char *stream_name,
@@ -356,26 +383,10 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 
 		if (!one_stream && row->seq < state.next)
 		{
-			written[i].status = "late";
-			written[i].packet_id = 0;
-			if (queue->order == ORDER_SEQUENCE)
-			{
-				SpoolKept	kept = {KEPT_DEAD, REASON_LATE, NULL, NULL, 0, 0};
-
-				same = spool_kept_same(stream.id, row->seq, row->packet);
-				if (same == 0)
-				{
-					row->packet_id = nextval_internal(ids, false);
-					spool_kept_add(row, &kept);
-				}
-				else
-					written[i].status = "duplicate";
-				written[i].packet_id = same ? same : row->packet_id;
-			}
+			write_late(queue, row, &written[i]);
 			continue;
 		}
 
-		row->packet_id = 0;
 		same = find_stored(row, &taken);
 		if (same == 0)
 		{
