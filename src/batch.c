@@ -399,6 +399,7 @@ spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch)
 			!spool_state_newest(pick->stream.id, &pick->state) ||
 			pick->state.runner != pass->runner)
 			continue;
+		spool_run_passed_over(d->queue, &pick->state);
 		nothing_runs(&pick->state);
 		spool_state_append(&pick->state);
 	}

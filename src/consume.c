@@ -209,6 +209,24 @@ spool_consume(SpoolDispatch *d, SpoolJob *job)
 	pick->changed |= d->order != ORDER_NONE || d->override;
 }
 
+/*
+ * For jobs that ran while set_next_seq moved the cursor (state.run_jobs = 0)
+ * and whose outcome is not known: those the cursor passed over are dead
+ * letters, like the others it passed over.
+ */
+void
+spool_run_passed_over(SpoolQueue *queue, const SpoolState *state)
+{
+	SpoolRow	first;
+
+	if (state->run_jobs == 0 && spool_by_number(queue->order) &&
+		spool_store_by_id(state->run_packet, &first) &&
+		first.position < state->next)
+		spool_kept_add_range(state->stream, first.position,
+							 Min(state->run_last + 1, state->next),
+							 KEPT_DEAD, REASON_PASSED);
+}
+
 /* Write what consuming changed. */
 void
 spool_pick_finish(SpoolDispatch *d, SpoolPick *pick)

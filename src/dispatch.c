@@ -74,7 +74,7 @@ spool_dispatch_order(SpoolQueue *queue, const char *order_by)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("queue \"%s\" cannot be read in order \"%s\"",
 						queue->name, order_by),
-				 errhint("A queue in order of numbers can be read in order \"timestamp\" or \"none\".")));
+				 errhint("A queue in order \"sequence\" or \"latest\" can be read in order \"timestamp\" or \"none\", others only in their own.")));
 	return ORDER_TIMESTAMP;
 }
 
@@ -311,6 +311,8 @@ reclaim(SpoolDispatch *d, SpoolPick *pick)
 	}
 	else
 		state->solo = state->run_jobs;
+	if (d->mode != DISPATCH_PEEK)
+		spool_run_passed_over(d->queue, state);
 	state->runner = 0;
 	pick->changed = true;
 }

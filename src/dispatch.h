@@ -107,6 +107,7 @@ extern void spool_consume(SpoolDispatch *d, SpoolJob *job);
 extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 						   const char *sqlstate, const char *message);
+extern void spool_run_passed_over(SpoolQueue *queue, const SpoolState *state);
 extern bool spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job);
 
 /* take.c */

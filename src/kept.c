@@ -39,13 +39,19 @@ spool_same_packet(struct varlena *a, struct varlena *b)
 {
 	struct varlena *x;
 	struct varlena *y;
+	bool		same;
 
 	if (toast_raw_datum_size(PointerGetDatum(a)) !=
 		toast_raw_datum_size(PointerGetDatum(b)))
 		return false;
 	x = (struct varlena *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(a));
 	y = (struct varlena *) PG_DETOAST_DATUM_PACKED(PointerGetDatum(b));
-	return memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
+	same = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(x)) == 0;
+	if (x != a)
+		pfree(x);
+	if (y != b)
+		pfree(y);
+	return same;
 }
 
 /* Set a packet aside. */

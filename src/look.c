@@ -35,6 +35,7 @@ typedef struct Listing
 	const char *wanted;			/* only this state, or NULL */
 	int64		limit;			/* rows of one stream at the most */
 	int64		listed;
+	MemoryContext context;		/* of one row */
 } Listing;
 
 /* How far the walk through a stream has come. */
@@ -87,9 +88,11 @@ list_row(Listing *listing, const char *stream, const SpoolRow *row,
 	PacketHeader header;
 	Datum		values[8];
 	bool		nulls[8] = {false};
+	MemoryContext old;
 
 	if (listing->wanted != NULL && strcmp(listing->wanted, state) != 0)
 		return;
+	old = MemoryContextSwitchTo(listing->context);
 	spool_packet_header(row->packet, &header);
 	values[0] = Int64GetDatum(row->packet_id);
 	values[1] = CStringGetTextDatum(stream);
@@ -101,6 +104,8 @@ list_row(Listing *listing, const char *stream, const SpoolRow *row,
 	values[7] = Int64GetDatum(toast_raw_datum_size(PointerGetDatum(row->packet)) - VARHDRSZ);
 	tuplestore_putvalues(listing->rsinfo->setResult, listing->rsinfo->setDesc,
 						 values, nulls);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(listing->context);
 	listing->listed++;
 }
 
@@ -200,18 +205,21 @@ list_kept(Listing *listing, const char *stream)
 		"SELECT k.packet_id, s.name, k.seq, k.state, k.attempts, k.packet"
 		" FROM spool.kept k JOIN spool.stream s ON s.id = k.stream"
 		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
+		" AND ($4 IS NULL OR k.state = $4)"
 		" ORDER BY k.seq, k.packet_id LIMIT $3",
-		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID)
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID, TEXTOID)
 	};
 	SpoolSpi	spi;
-	Datum		values[3];
-	char		nulls[3] = {' ', stream ? ' ' : 'n', ' '};
+	Datum		values[4];
+	char		nulls[4] = {' ', stream ? ' ' : 'n', ' ', ' '};
 	uint64		n;
 
 	values[0] = Int32GetDatum(listing->queue->id);
 	values[1] = stream ? CStringGetTextDatum(stream) : (Datum) 0;
-	values[2] = Int64GetDatum(listing->wanted ? PG_INT64_MAX :
-							  listing->limit);
+	values[2] = Int64GetDatum(listing->limit);
+	values[3] = listing->wanted ? CStringGetTextDatum(listing->wanted) :
+		(Datum) 0;
+	nulls[3] = listing->wanted ? ' ' : 'n';
 	spool_spi_begin(&spi);
 	n = spool_exec(&plan, values, nulls);
 	for (uint64 i = 0; i < n; i++)
@@ -234,8 +242,8 @@ static void
 check_state(const char *state)
 {
 	static const char *const states[] = {"ready", "waiting", "gap",
-		"running", "retrying", "superseded", "conflict", "paused", "failed",
-	"dead", "done"};
+		"running", "claimed", "retrying", "superseded", "scheduled",
+	"conflict", "paused", "failed", "dead", "done"};
 
 	if (state == NULL)
 		return;
@@ -245,7 +253,7 @@ check_state(const char *state)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized state: \"%s\"", state),
-			 errhint("Allowed values are ready, waiting, gap, running, retrying, superseded, conflict, paused, failed, dead and done.")));
+			 errhint("Allowed values are \"ready\", \"waiting\", \"gap\", \"running\", \"claimed\", \"retrying\", \"superseded\", \"scheduled\", \"conflict\", \"paused\", \"failed\", \"dead\" and \"done\".")));
 }
 
 /* ls_rows(queue, stream, state, max_rows): what ls sorts */
@@ -268,6 +276,8 @@ spool_ls_rows(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_rows must not be negative")));
 	listing.limit = PG_ARGISNULL(3) ? PG_INT64_MAX : PG_GETARG_INT32(3);
+	listing.context = AllocSetContextCreate(CurrentMemoryContext, "spool row",
+											ALLOCSET_DEFAULT_SIZES);
 	InitMaterializedSRF(fcinfo, 0);
 
 	if (only != NULL)
@@ -351,11 +361,12 @@ gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue, SpoolStream *stream)
 Datum
 spool_gaps(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ,
-										 QUEUE_LOOK);
+	SpoolQueue *queue;
 	SpoolStreamWalk walk;
 	SpoolStream stream;
 
+	spool_args_required(fcinfo, 1, "queue");
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ, QUEUE_LOOK);
 	InitMaterializedSRF(fcinfo, 0);
 	if (queue->order != ORDER_SEQUENCE)
 		return (Datum) 0;
@@ -400,13 +411,14 @@ spool_packet_id(PG_FUNCTION_ARGS)
 		" WHERE stream = $1 AND seq = $2 ORDER BY packet_id LIMIT 1",
 		SPI_OK_SELECT, PLAN_ARGS(INT8OID, INT8OID, BOOLOID, INT8OID)
 	};
-	SpoolQueue *queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ,
-										 QUEUE_LOOK);
+	SpoolQueue *queue;
 	SpoolStream stream;
 	SpoolSpi	spi;
 	Datum		values[4];
 	int64		packet_id = 0;
 
+	spool_args_required(fcinfo, 2, "queue", "seq");
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ, QUEUE_LOOK);
 	if (!spool_stream_find(queue, spool_arg_text(fcinfo, 2, ""), &stream))
 		PG_RETURN_NULL();
 	values[0] = Int64GetDatum(stream.id);

@@ -164,11 +164,12 @@ spool_resume_queue(PG_FUNCTION_ARGS)
 Datum
 spool_next_seq(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ,
-										 QUEUE_LOOK);
+	SpoolQueue *queue;
 	SpoolStream stream;
 	SpoolState	state;
 
+	spool_args_required(fcinfo, 1, "queue");
+	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_READ, QUEUE_LOOK);
 	spool_queue_refuse_append_only(queue);
 	if (!spool_stream_find(queue, spool_arg_text(fcinfo, 1, ""), &stream))
 		PG_RETURN_INT64(1);
@@ -353,6 +354,8 @@ spool_discard(PG_FUNCTION_ARGS)
 	if (kept_state != NULL && !spool_kept_lock(packet_id, &kept_state))
 		kept_state = pstrdup(KEPT_DONE);
 	kept.message = reason ? text_to_cstring(reason) : NULL;
+	if (state.attempt_packet == packet_id)
+		kept.attempts = state.attempts;
 	if (spool_runner_alive(state.runner) &&
 		(state.run_packet == packet_id ||
 		 (kept_state == NULL && row.position <= state.run_last)))

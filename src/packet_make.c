@@ -40,8 +40,8 @@ spool_packet_kind_name(PacketKind kind)
 	return kind_names[kind];
 }
 
-bool
-spool_packet_kind_from_name(const char *name, PacketKind *kind)
+static bool
+kind_from_name(const char *name, PacketKind *kind)
 {
 	int			i;
 
@@ -103,7 +103,7 @@ set_ctime(PacketFields *fields, const TimestampTz *time, const int32 *nanos)
 	if (!finite ||
 		!packet_nanoseconds(fields->secs, fields->nanos, &nanoseconds))
 		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("creation time is out of range"),
 				 errdetail("Creation times are from 1677-09-22 to 2262-04-11.")));
 }
@@ -225,7 +225,7 @@ spool_packet_template(PacketTemplate *template, ArrayType *params,
 	{
 		char	   *name = text_to_cstring(kind);
 
-		if (!spool_packet_kind_from_name(name, &fields->kind))
+		if (!kind_from_name(name, &fields->kind))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unrecognized packet kind: \"%s\"", name),

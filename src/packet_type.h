@@ -77,7 +77,6 @@ extern Datum spool_packet_env(const PacketHeader *header, bool strict,
 							  bool *null);
 extern Datum spool_packet_payload(struct varlena *packet, size_t header_size);
 extern const char *spool_packet_kind_name(PacketKind kind);
-extern bool spool_packet_kind_from_name(const char *name, PacketKind *kind);
 
 /* Creation time; nanoseconds since 1970 and as timestamptz (floored). */
 extern int64 spool_packet_nanoseconds(const PacketHeader *header);

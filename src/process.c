@@ -19,7 +19,8 @@
  * (dispatch.c).  A cancel takes the batch back, with no attempt counted.
  *
  * The queue's lock is held for the session during the pass and given way to
- * whoever waits for it between two batches.  All transactions of a pass are
+ * whoever waits for it between two batches; so is one that keeps the extension
+ * from being dropped, without giving way.  An abort releases both.  All transactions of a pass are
  * READ COMMITTED.
  *-------------------------------------------------------------------------
  */
@@ -31,6 +32,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -291,12 +293,13 @@ Datum
 spool_process(PG_FUNCTION_ARGS)
 {
 	Call		call;
+	LockRelId	relid;
 	TupleDesc	tupdesc;
 	Datum		result;
 	bool		null = false;
 
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		((CallContext *) fcinfo->context)->atomic)
+		((CallContext *) fcinfo->context)->atomic || IsSubTransaction())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("spool.process must not be called in a transaction block"),
@@ -312,8 +315,13 @@ spool_process(PG_FUNCTION_ARGS)
 	open_call(fcinfo, &call);
 	SPI_commit();
 
+	/* DROP EXTENSION waits for the pass, as drop_queue does */
+	relid.relId = spool_relation_oid("queue");
+	relid.dbId = MyDatabaseId;
+	LockRelationIdForSession(&relid, AccessShareLock);
 	spool_queue_session_lock(call.queue_id, call.lockmode);
 	run_as_runner(&call);
+	UnlockRelationIdForSession(&relid, AccessShareLock);
 	raise_failure(&call);
 	SPI_finish();
 

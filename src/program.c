@@ -140,12 +140,6 @@ spool_program_check_path(const char *path)
 }
 
 void
-spool_program_end(void)
-{
-	spool_supervisor_end();
-}
-
-void
 spool_program_run(const SpoolProgramRun *run, SpoolAttempt *attempt)
 {
 	Execution  *execution = new_execution();

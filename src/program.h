@@ -43,7 +43,4 @@ typedef struct SpoolProgramRun
 extern void spool_program_run(const SpoolProgramRun *run,
 							  SpoolAttempt *attempt);
 
-/* End this backend's supervisor, if it has one. */
-extern void spool_program_end(void);
-
 #endif							/* SPOOL_PROGRAM_H */

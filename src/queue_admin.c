@@ -103,18 +103,28 @@ check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
 					 allowed[2] && allowed[3] ? "\"" : "")));
 }
 
-/* 22023 if an interval is negative. */
+/*
+ * 22023 if an interval is negative, or so long that a time less it would be
+ * out of range.  Its parts are added one by one, so none may be negative.
+ */
 static void
 check_interval(FunctionCallInfo fcinfo, int arg, const char *name)
 {
-	Interval	zero = {0, 0, 0};
+	Interval	longest = {0, 0, 1000 * MONTHS_PER_YEAR};
+	Interval   *interval;
 
-	if (!PG_ARGISNULL(arg) &&
-		DatumGetInt32(DirectFunctionCall2(interval_cmp, PG_GETARG_DATUM(arg),
-										  IntervalPGetDatum(&zero))) < 0)
+	if (PG_ARGISNULL(arg))
+		return;
+	interval = PG_GETARG_INTERVAL_P(arg);
+	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be negative", name)));
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, PG_GETARG_DATUM(arg),
+										  IntervalPGetDatum(&longest))) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be longer than 1000 years", name)));
 }
 
 /* Check all options; complete: those with a default must not be NULL. */
@@ -146,7 +156,10 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 				 errmsg("max_attempts must not be negative"),
 				 errhint("0 means no limit.")));
 	if (!PG_ARGISNULL(ARG_OWNER))
+	{
+		(void) GetUserNameFromId(PG_GETARG_OID(ARG_OWNER), false);
 		compat_check_can_set_role(GetUserId(), PG_GETARG_OID(ARG_OWNER));
+	}
 }
 
 /* The options as parameters of a statement, in the order of the arguments. */
@@ -220,11 +233,13 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 	Datum		values[NUM_OPTIONS + 1];
 	char		nulls[NUM_OPTIONS + 1];
 	SpoolQueue *queue;
+	Acl		   *acl;
 
 	(void) queue_name_arg(fcinfo);
 	check_options(fcinfo, false);
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(ARG_QUEUE), SPOOL_ADMIN,
 							 QUEUE_ALTER);
+	acl = queue->acl;
 	option_values(fcinfo, values, nulls);
 	if (!PG_ARGISNULL(ARG_OWNER))
 	{
@@ -232,16 +247,15 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("must be owner of queue \"%s\"", queue->name)));
-		if (queue->acl != NULL)
-			queue->acl = aclnewowner(queue->acl, queue->owner,
-									 PG_GETARG_OID(ARG_OWNER));
+		if (acl != NULL)
+			acl = aclnewowner(acl, queue->owner, PG_GETARG_OID(ARG_OWNER));
 	}
 	if (!PG_ARGISNULL(ARG_ORDER_BY))
 		change_order(queue,
 					 spool_order_from_name(spool_arg_text(fcinfo, ARG_ORDER_BY,
 														  NULL)));
-	values[NUM_OPTIONS] = PointerGetDatum(queue->acl);
-	nulls[NUM_OPTIONS] = queue->acl ? ' ' : 'n';
+	values[NUM_OPTIONS] = PointerGetDatum(acl);
+	nulls[NUM_OPTIONS] = acl ? ' ' : 'n';
 	(void) spool_exec_alone(&plan, values, nulls);
 	spool_queue_changed();
 	PG_RETURN_VOID();
@@ -439,6 +453,8 @@ change_rights(FunctionCallInfo fcinfo, int how)
 	spool_args_required(fcinfo, 3, "queue", "role", "privilege");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
 	item.ai_grantee = PG_GETARG_OID(1);
+	if (how == ACL_MODECHG_ADD && item.ai_grantee != ACL_ID_PUBLIC)
+		(void) GetUserNameFromId(item.ai_grantee, false);
 	item.ai_grantor = queue->owner;
 	ACLITEM_SET_RIGHTS(item,
 					   right_from_name(text_to_cstring(PG_GETARG_TEXT_PP(2)),

@@ -34,26 +34,32 @@ PG_FUNCTION_INFO_V1(spool_sender_set_next);
 PG_FUNCTION_INFO_V1(spool_forward);
 PG_FUNCTION_INFO_V1(spool_maintain);
 
-static bool lock_sender(Datum name);
+static bool find_sender(Datum name, bool lock);
 static int64 newest_counter(Datum name, int64 *version);
 static void append_counter(Datum name, int64 version, int64 next);
 static int64 open_sender(Datum name, int64 *version);
 static PacketTemplate *template_of(struct varlena *packet);
 
-/* Lock a sender's row; false if there is none.  42501 for another's. */
+/*
+ * Find a sender's row and lock it if asked to; false if there is none.  42501
+ * for another's.
+ */
 static bool
-lock_sender(Datum name)
+find_sender(Datum name, bool lock)
 {
-	static SpoolPlan plan = {
-		"SELECT owner::oid FROM spool.sender WHERE name = $1 FOR UPDATE",
-		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+#define SENDER_QUERY "SELECT owner::oid FROM spool.sender WHERE name = $1"
+	static SpoolPlan look = {
+		SENDER_QUERY, SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+	};
+	static SpoolPlan take = {
+		SENDER_QUERY " FOR UPDATE", SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
 	};
 	SpoolSpi	spi;
 	Oid			owner = InvalidOid;
 	bool		found;
 
 	spool_spi_begin(&spi);
-	found = spool_exec(&plan, &name, NULL) == 1;
+	found = spool_exec(lock ? &take : &look, &name, NULL) == 1;
 	if (found)
 		owner = DatumGetObjectId(spool_field(0, 1, NULL));
 	spool_spi_end(&spi);
@@ -115,14 +121,14 @@ open_sender(Datum name, int64 *version)
 		SPI_OK_INSERT, PLAN_ARGS(TEXTOID, OIDOID)
 	};
 
-	if (!lock_sender(name))
+	if (!find_sender(name, true))
 	{
 		Datum		values[2];
 
 		values[0] = name;
 		values[1] = ObjectIdGetDatum(GetUserId());
 		(void) spool_exec_alone(&plan, values, NULL);
-		(void) lock_sender(name);
+		(void) find_sender(name, true);
 	}
 	return newest_counter(name, version);
 }
@@ -136,7 +142,6 @@ spool_prepare(PG_FUNCTION_ARGS)
 	size_t		size;
 	int64		seq = 1;
 
-	PreventCommandIfReadOnly("spool.prepare()");
 	payload = spool_payload_arg(fcinfo, 1, &size);
 	spool_packet_template(&template,
 						  PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
@@ -146,6 +151,7 @@ spool_prepare(PG_FUNCTION_ARGS)
 	{
 		int64		version;
 
+		PreventCommandIfReadOnly("spool.prepare()");
 		seq = open_sender(PG_GETARG_DATUM(0), &version);
 		spool_packet_check_seq(seq);
 		append_counter(PG_GETARG_DATUM(0), version, seq + 1);
@@ -161,6 +167,8 @@ spool_sender_next(PG_FUNCTION_ARGS)
 {
 	int64		version;
 
+	spool_args_required(fcinfo, 1, "sender");
+	(void) find_sender(PG_GETARG_DATUM(0), false);
 	PG_RETURN_INT64(newest_counter(PG_GETARG_DATUM(0), &version));
 }
 
@@ -171,6 +179,7 @@ spool_sender_set_next(PG_FUNCTION_ARGS)
 	int64		version;
 
 	spool_args_required(fcinfo, 2, "sender", "seq");
+	PreventCommandIfReadOnly("spool.sender_set_next()");
 	spool_packet_check_seq(PG_GETARG_INT64(1));
 	(void) open_sender(PG_GETARG_DATUM(0), &version);
 	append_counter(PG_GETARG_DATUM(0), version, PG_GETARG_INT64(1));

@@ -65,6 +65,8 @@ spool_spi_begin(SpoolSpi *spi)
 
 	tuple = SearchSysCache1(RELOID,
 							ObjectIdGetDatum(spool_relation_oid("queue")));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation \"spool.queue\"");
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 

@@ -293,8 +293,11 @@ find_removed(int64 packet_id, SpoolRow *row)
 		slot = table_slot_create(heap, NULL);
 		if (table_tuple_fetch_row_version(heap, &entry->tid, SnapshotAny,
 										  slot))
-		{
 			fill_row(row, slot);
+
+		/* after a rollback to a savepoint another packet may lie there */
+		if (!TTS_EMPTY(slot) && row->packet_id == packet_id)
+		{
 			row->packet = (struct varlena *)
 				DatumGetPointer(datumCopy(PointerGetDatum(row->packet),
 										  false, -1));

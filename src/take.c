@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/typcache.h"
 
@@ -145,6 +146,7 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 	{
 		SpoolJob   *job = d.jobs[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (job->handed)
 		{
 			Datum		values[JOB_COLUMNS];

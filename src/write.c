@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -370,6 +371,7 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 		bool		taken = false;
 		int64		same;
 
+		CHECK_FOR_INTERRUPTS();
 		spool_packet_header(packets[i], &header);
 		check_packet(packets[i], &header);
 		row->stream = stream.id;
@@ -506,9 +508,11 @@ spool_inbox_insert(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3];
 
+	/* anybody may make a trigger on a view with columns of other types */
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		!TRIGGER_FIRED_INSTEAD(trigger->tg_event))
+		!TRIGGER_FIRED_INSTEAD(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) != spool_relation_oid("inbox"))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("spool.inbox_insert must be called by the trigger on spool.inbox")));

@@ -164,7 +164,7 @@ COMMENT ON FUNCTION spool.prepare(pg_catalog.text, pg_catalog.jsonb, pg_catalog.
     IS 'the next packet of a sender, stored nowhere; without a sender always number 1';
 
 CREATE FUNCTION spool.sender_next(sender pg_catalog.text) RETURNS pg_catalog.int8
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_sender_next';
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_sender_next';
 COMMENT ON FUNCTION spool.sender_next IS 'the number that a sender''s next packet gets';
 
 CREATE FUNCTION spool.sender_set_next(sender pg_catalog.text, seq pg_catalog.int8)

@@ -59,7 +59,7 @@ BEGIN ATOMIC
            l.attempts, l.bytes
       FROM spool.ls_rows(ls.queue, ls.stream, ls.state, ls.max_rows) l
      ORDER BY l.seq, l.ctime, l.packet_id
-     LIMIT ls.max_rows;
+     LIMIT CASE WHEN ls.max_rows > 0 THEN ls.max_rows END;
 END;
 COMMENT ON FUNCTION spool.ls IS 'packets that wait or are kept, and what each waits for';
 
@@ -70,12 +70,12 @@ COMMENT ON FUNCTION spool.get_packet IS 'a packet; one that was taken too, until
 
 CREATE FUNCTION spool.packet_id(queue pg_catalog.text, seq pg_catalog.int8, stream pg_catalog.text DEFAULT '')
 RETURNS pg_catalog.int8
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_packet_id';
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_packet_id';
 COMMENT ON FUNCTION spool.packet_id IS 'the id of the packet with a number, the first that arrived; NULL if there is none';
 
 CREATE FUNCTION spool.next_seq(queue pg_catalog.text, stream pg_catalog.text DEFAULT '')
 RETURNS pg_catalog.int8
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_next_seq';
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_next_seq';
 COMMENT ON FUNCTION spool.next_seq IS 'the cursor of a stream: the number that is handed out next';
 
 CREATE FUNCTION spool.set_next_seq(queue pg_catalog.text, seq pg_catalog.int8, stream pg_catalog.text DEFAULT '')
@@ -91,7 +91,7 @@ CREATE FUNCTION spool.gaps(
     OUT waiting       pg_catalog.int8,
     OUT since         pg_catalog.timestamptz
 ) RETURNS SETOF pg_catalog.record
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_gaps';
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_gaps';
 COMMENT ON FUNCTION spool.gaps IS 'missing numbers, how many packets wait behind them, and since when the first of these does';
 
 CREATE FUNCTION spool.skip_gap(queue pg_catalog.text, stream pg_catalog.text DEFAULT '', reason pg_catalog.text DEFAULT NULL)

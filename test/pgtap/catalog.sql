@@ -8,7 +8,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, public;
 
-SELECT plan(16);
+SELECT plan(24);
 
 -- All objects of the extension.
 CREATE TEMPORARY VIEW member AS
@@ -48,6 +48,83 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         'prepare', 'sender_next', 'sender_set_next',
         -- packets and looks
         'make_packet', 'packet', 'packet_in', 'packet_recv', 'packet_out', 'packet_send', 'runner_alive')$$, 'catalog: EXECUTE for everybody is on a list');
+
+-- Names, arguments, defaults, results and columns, as in the contract.
+CREATE TEMPORARY VIEW signature AS
+SELECT format('%s(%s) %s', p.proname,
+              regexp_replace(regexp_replace(pg_get_function_arguments(p.oid), ' DEFAULT ', ' = ', 'g'), '(NULL|'')::[a-z]+(\[\])?', '\1', 'g'),
+              coalesce(pg_get_function_result(p.oid), '-')) AS found
+  FROM pg_proc p
+ WHERE p.pronamespace = 'spool'::regnamespace;
+CREATE TEMPORARY TABLE contract AS
+SELECT * FROM regexp_split_to_table($$make_packet(seq bigint, payload bytea = NULL, params text[] = '{}', env jsonb = '{}', kind text = 'command', ctime timestamp with time zone = clock_timestamp(), nanos integer = NULL) spool.packet
+make_packet(seq bigint, payload text, params text[] = '{}', env jsonb = '{}', kind text = 'command', ctime timestamp with time zone = clock_timestamp(), nanos integer = NULL) spool.packet
+make_packet(seq bigint, payload json, params text[] = '{}', env jsonb = '{}', kind text = 'command', ctime timestamp with time zone = clock_timestamp(), nanos integer = NULL) spool.packet
+make_packet(seq bigint, payload jsonb, params text[] = '{}', env jsonb = '{}', kind text = 'command', ctime timestamp with time zone = clock_timestamp(), nanos integer = NULL) spool.packet
+seq(packet spool.packet) bigint
+ctime(packet spool.packet) timestamp with time zone
+nanos(packet spool.packet) integer
+kind(packet spool.packet) text
+params(packet spool.packet) text[]
+env(packet spool.packet) jsonb
+payload(packet spool.packet) bytea
+params_raw(packet spool.packet) bytea[]
+env_raw(packet spool.packet) TABLE(name bytea, value bytea)
+info(packet spool.packet) TABLE(name text, value text)
+filename(packet spool.packet) text
+create_queue(queue text, order_by text = 'sequence', append_only boolean = false, max_attempts integer = NULL, on_error text = 'retry', timeout interval = '00:00:00', allow_job_params boolean = false, ignore_payload boolean = false, retention interval = '00:00:00', history text = 'failures', owner regrole = NULL, if_not_exists boolean = false) void
+alter_queue(queue text, order_by text = NULL, append_only boolean = NULL, max_attempts integer = NULL, on_error text = NULL, timeout interval = NULL, allow_job_params boolean = NULL, ignore_payload boolean = NULL, retention interval = NULL, history text = NULL, owner regrole = NULL) void
+drop_queue(queue text, force boolean = false, if_exists boolean = false) void
+pause_queue(queue text, stream text = NULL, reason text = NULL) void
+resume_queue(queue text, stream text = NULL) void
+enqueue(queue text, payload bytea = NULL, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
+enqueue(queue text, payload text, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
+enqueue(queue text, payload json, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
+enqueue(queue text, payload jsonb, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
+enqueue_many(queue text, payloads bytea[], stream text = '') bigint
+enqueue_many(queue text, payloads text[], stream text = '') bigint
+enqueue_many(queue text, payloads json[], stream text = '') bigint
+enqueue_many(queue text, payloads jsonb[], stream text = '') bigint
+write(queue text, packet spool.packet, stream text = '', OUT packet_id bigint, OUT seq bigint, OUT status text) record
+write_many(queue text, packets spool.packet[], stream text = '', OUT packet_id bigint, OUT seq bigint, OUT status text) SETOF record
+prepare(sender text, payload bytea = NULL, params text[] = '{}', env jsonb = '{}', kind text = 'command') spool.packet
+prepare(sender text, payload text, params text[] = '{}', env jsonb = '{}', kind text = 'command') spool.packet
+prepare(sender text, payload json, params text[] = '{}', env jsonb = '{}', kind text = 'command') spool.packet
+prepare(sender text, payload jsonb, params text[] = '{}', env jsonb = '{}', kind text = 'command') spool.packet
+sender_next(sender text) bigint
+sender_set_next(sender text, seq bigint) void
+forward(queue text, packet_id bigint, target text, stream text = NULL, renumber boolean = false, OUT new_packet_id bigint, OUT seq bigint, OUT status text) record
+ls(queue text, stream text = NULL, state text = NULL, max_rows integer = 1000) TABLE(packet_id bigint, stream text, seq bigint, ctime timestamp with time zone, kind text, state text, attempts integer, bytes bigint)
+get_packet(queue text, packet_id bigint) spool.packet
+packet_id(queue text, seq bigint, stream text = '') bigint
+peek(queue text, max_jobs integer = 1, order_by text = NULL, stream text = NULL) SETOF spool.job
+take(queue text, max_jobs integer = 1, order_by text = NULL, stream text = NULL) SETOF spool.job
+next_seq(queue text, stream text = '') bigint
+set_next_seq(queue text, seq bigint, stream text = '') void
+gaps(queue text, OUT stream text, OUT first_missing bigint, OUT last_missing bigint, OUT waiting bigint, OUT since timestamp with time zone) SETOF record
+skip_gap(queue text, stream text = '', reason text = NULL) bigint
+discard(queue text, packet_id bigint, reason text = NULL) void
+retry_now(queue text, stream text = NULL) void
+redrive(queue text, packet_id bigint = NULL) bigint
+set_handler(queue text, statement text) void
+set_program(queue text, program text, args text[] = '{}') void
+process(IN queue text, IN max_jobs integer = NULL, IN order_by text = NULL, INOUT processed bigint = 0) -
+run_packet(packet spool.packet, program text, args text[] = '{}') spool.attempts
+maintain() -
+grant_queue(queue text, role regrole, privilege text) void
+revoke_queue(queue text, role regrole, privilege text) void$$, '\n') AS says;
+SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
+SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
+SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
+    ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
+    ('spool.inbox', 'queue text, stream text, packet spool.packet'),
+    ('spool.attempts', 'queue text, stream text, seq bigint, packet_id bigint, attempt integer, started_at timestamp with time zone, finished_at timestamp with time zone, outcome text, exit_code integer, signal integer, sqlstate text, message text, stdout bytea, stderr bytea'),
+    ('spool.dead_letters', 'source text, name text, stream text, seq bigint, target text, packet_id bigint, reason text, sqlstate text, message text, attempts integer, since timestamp with time zone'),
+    ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]')
+) v(rel, columns);
+SELECT results_eq($$SELECT format('%s %s %s', castsource::regtype, casttarget::regtype, castcontext) COLLATE "C" FROM pg_cast WHERE 'spool.packet'::regtype IN (castsource, casttarget) ORDER BY 1$$,
+    $$VALUES ('bytea spool.packet i'::text COLLATE "C"), ('spool.packet bytea a')$$, 'catalog: casts');
 
 -- Comments
 SELECT is_empty($$SELECT name FROM member m WHERE obj_description(objid, classid::regclass::name) IS NULL

@@ -95,7 +95,7 @@ CALL spool.process('handler temp') \gset
 SELECT is(pg_temp.outcome('handler temp'), '42501', 'F52: no temporary tables');
 SELECT pg_temp.make('handler listen', 'COMMIT') \g /dev/null
 CALL spool.process('handler listen') \gset
-SELECT is((SELECT count(*) FROM spool.attempts WHERE queue = 'handler listen'), 1::bigint, 'F77: a handler does not end the transaction');
+SELECT results_eq($$SELECT sqlstate, message FROM spool.attempts WHERE queue = 'handler listen'$$, $$VALUES ('0A000', 'statement cannot be a handler: SPI_ERROR_TRANSACTION')$$, 'F77: a handler does not end the transaction');
 
 -- The search_path is the one of whom set the handler.
 SET search_path = spool_low;

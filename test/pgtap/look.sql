@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(57);
+SELECT plan(63);
 
 CREATE FUNCTION pg_temp.p(seq bigint, body text = '', second int = 0) RETURNS spool.packet
 LANGUAGE sql AS $$ SELECT spool.make_packet(seq, body, ctime => '2026-01-01Z'::timestamptz + second * interval '1 s') $$;
@@ -31,6 +31,14 @@ SELECT is(pg_temp.listed('q', max_rows => 2), 'A1 ready, B1 ready', 'F18: some r
 SELECT is(pg_temp.listed('q', 'A', 'gap', 1), 'A4 gap', 'F18: the first of a stream and state');
 SELECT is(pg_temp.listed('q', max_rows => NULL), pg_temp.listed('q'), 'F18: max_rows NULL means all');
 SELECT is(pg_temp.listed('q', max_rows => 0), '', 'F18: no row');
+SELECT throws_ok(sql, code, message, 'F18: ' || sql) FROM (VALUES
+    ($$SELECT * FROM spool.ls('q', max_rows => -1)$$, '22023', 'max_rows must not be negative'),
+    ($$SELECT * FROM spool.ls('nowhere', max_rows => 0)$$, '42704', 'queue "nowhere" does not exist'),
+    ($$SELECT * FROM spool.gaps(NULL)$$, '22004', 'queue must not be null'),
+    ($$SELECT spool.next_seq(NULL)$$, '22004', 'queue must not be null'),
+    ($$SELECT spool.packet_id(NULL, 1)$$, '22004', 'queue must not be null'),
+    ($$SELECT spool.packet_id('q', NULL)$$, '22004', 'seq must not be null')
+) v(sql, code, message);
 SELECT is((SELECT format('%s %s %s %s %s', packet_id = spool.packet_id('q', 1, 'A'), ctime = '2026-01-01Z', kind, attempts, bytes) FROM spool.ls('q', 'A') WHERE seq = 1),
     format('t t command 0 %s', length(pg_temp.p(1, '1')::bytea)), 'F18: the other columns');
 SELECT pg_temp.put('q', ARRAY[7], 'C') \g /dev/null

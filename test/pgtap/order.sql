@@ -10,7 +10,7 @@
 \pset pager off
 SET client_min_messages = warning;
 
-SELECT plan(69);
+SELECT plan(70);
 
 CREATE SCHEMA order_test;
 CREATE TABLE order_test.log (n serial, queue text, stream text, seq bigint, body text);
@@ -141,12 +141,12 @@ SELECT is(pg_temp.put('order f10b', '{0}'), 'late', 'F10: a new stream begins at
 -- F11, F12
 SELECT throws_ok($$SELECT spool.write('order f10',
     '\x2a46494c4553504f4f4c45520001000000000000002c55ce7b2d9fc7bb7a83a3736571cfffffffffffffffffa56374696d6592ce6b01f0f3ce0f47585aa8636d645f74797065a34e4f50')$$,
-    '22003', NULL, 'F11: number 2^64 - 1 is refused');
+    '22003', 'packet number 18446744073709551615 is out of range', 'F11: number 2^64 - 1 is refused');
 SELECT is(pg_temp.listed('order f10'), '', 'F11: nothing is stored');
 SELECT pg_temp.make('order f12') \g /dev/null
-SELECT throws_ok($$SELECT spool.set_next_seq('order f12', 9223372036854775807)$$, '22003', NULL,
+SELECT throws_ok($$SELECT spool.set_next_seq('order f12', 9223372036854775807)$$, '22003', 'packet number 9223372036854775807 is out of range',
     'F12: the cursor has no number above 2^63 - 2');
-SELECT throws_ok($$SELECT spool.set_next_seq('order f12', -1)$$, '22003', NULL, 'F12: nor below 0');
+SELECT throws_ok($$SELECT spool.set_next_seq('order f12', -1)$$, '22003', 'packet number -1 is out of range', 'F12: nor below 0');
 SELECT spool.set_next_seq('order f12', 9223372036854775806) \g /dev/null
 SELECT is(pg_temp.put('order f12', '{9223372036854775806}'), 'stored', 'F12: the highest number');
 CALL spool.process('order f12') \gset
@@ -218,6 +218,7 @@ INSERT INTO order_test.failing VALUES ('1');
 CALL spool.process('order f34') \gset
 SELECT is(:'LAST_ERROR_MESSAGE', 'job 1 of stream "" of queue "order f34" failed'::text, 'F34: the head is stuck');
 SELECT spool.discard('order f34', spool.packet_id('order f34', 1), 'broken') \g /dev/null
+SELECT is((SELECT attempts FROM spool.dead_letters WHERE name = 'order f34'), 1, 'F34: the dead letter tells its attempts');
 CALL spool.process('order f34') \gset
 SELECT is(pg_temp.ran(), '2', 'F34: discarded, the following number runs');
 SELECT is(spool.skip_gap('order f34', reason => 'lost'), 1::bigint, 'F34: one number is skipped');

@@ -254,22 +254,22 @@ SELECT throws_ok($$SELECT spool.make_packet(1, nanos => -1)$$, '22023',
 SELECT throws_ok($$SELECT spool.make_packet(1, nanos => 1000000000)$$, '22023',
     'nanos must be between 0 and 999999999',
     'nanos 1000000000');
-SELECT throws_ok($$SELECT spool.make_packet(1, ctime => 'infinity')$$, '22008',
+SELECT throws_ok($$SELECT spool.make_packet(1, ctime => 'infinity')$$, '22003',
     'creation time is out of range',
     'F59: ctime infinity');
-SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '-infinity')$$, '22008',
+SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '-infinity')$$, '22003',
     'creation time is out of range',
     'F59: ctime -infinity');
-SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '1677-09-21')$$, '22008',
+SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '1677-09-21')$$, '22003',
     'creation time is out of range',
     'F59: ctime 1677-09-21');
-SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '2262-04-13')$$, '22008',
+SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '2262-04-13')$$, '22003',
     'creation time is out of range',
     'F59: ctime 2262-04-13');
 SELECT is(pg_temp.detail($$SELECT spool.make_packet(1, ctime => 'infinity')$$),
     'Creation times are from 1677-09-22 to 2262-04-11.',
     'F59: ctime infinity: detail');
-SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '2262-04-11 23:47:16+00', nanos => 854775808)$$, '22008',
+SELECT throws_ok($$SELECT spool.make_packet(1, ctime => '2262-04-11 23:47:16+00', nanos => 854775808)$$, '22003',
     'creation time is out of range',
     'F59: one nanosecond too late');
 SELECT is(spool.ctime(spool.make_packet(1, ctime => '1677-09-22 00:12:43.145224+00', nanos => 145224192)), '1677-09-22 00:12:43.145224+00',

@@ -171,7 +171,7 @@ SELECT throws_ok($$SELECT spool.discard('policy discard', 0)$$, '42704', 'packet
 SELECT throws_ok(format($$SELECT spool.discard('policy discard', %s)$$, packet_id), '42704',
     format('packet %s does not exist in queue "policy discard"', packet_id), 'F34: discard of another queue''s packet')
   FROM (SELECT packet_id FROM spool.ls('policy leave') LIMIT 1) l;
-SELECT throws_ok($$SELECT spool.discard('policy discard', NULL)$$, '22004', NULL, 'F34: discard of NULL');
+SELECT throws_ok($$SELECT spool.discard('policy discard', NULL)$$, '22004', 'packet_id must not be null', 'F34: discard of NULL');
 
 -- F30: retention
 SELECT pg_temp.make('policy retain', 'retry', '{a,c,b}', retention => '100 years') \g /dev/null

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(80);
+SELECT plan(86);
 
 -- create_queue
 SELECT lives_ok($$SELECT spool.create_queue('a')$$, 'F66: a queue is created');
@@ -29,7 +29,10 @@ SELECT throws_ok(format('SELECT spool.%s_queue(%L, %s)', verb, CASE verb WHEN 'c
     ($$history => 'some'$$, '22023', 'unrecognized history: "some"'),
     ($$max_attempts => -1$$, '22023', 'max_attempts must not be negative'),
     ($$timeout => '-1 s'$$, '22023', 'timeout must not be negative'),
-    ($$retention => '-1 s'$$, '22023', 'retention must not be negative')
+    ($$retention => '-1 s'$$, '22023', 'retention must not be negative'),
+    ($$timeout => '1000 years 1 day'$$, '22023', 'timeout must not be longer than 1000 years'),
+    ($$retention => '1000 years 1 day'$$, '22023', 'retention must not be longer than 1000 years'),
+    ($$owner => '0'$$, '42704', 'invalid role OID: 0')
 ) v(arg, code, message);
 SELECT throws_ok(sql, code, message, 'F66: ' || message) FROM (VALUES
     ($$SELECT spool.create_queue(NULL)$$, '22004', 'queue must not be null'),

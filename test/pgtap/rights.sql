@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(72);
+SELECT plan(76);
 
 CREATE ROLE spool_owner;
 CREATE ROLE spool_member IN ROLE spool_owner;
@@ -130,6 +130,10 @@ SELECT lives_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_member', $$SELEC
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_owner', $$SELECT spool.alter_queue('s', owner => 'spool_stranger')$$), '42501', NULL, 'F52: no queue is given away');
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_admin', $$SELECT spool.alter_queue('q', owner => 'spool_admin')$$), '42501', 'must be owner of queue "q"', 'F52: an admin does not become the owner');
 SELECT spool.grant_queue('s', 'spool_group', 'read') \g /dev/null
+SELECT spool.enqueue('s', 'x') \g /dev/null
+SELECT throws_ok($$SELECT spool.alter_queue('s', owner => 'spool_stranger', order_by => 'none')$$, '55006', NULL, 'F52: owner and order, while packets wait');
+SELECT is(pg_temp.value_as('spool_grouped', $$SELECT count(*) FROM spool.ls('s')$$), '1', 'F52: grants are as before');
+SELECT spool.take('s') \g /dev/null
 SELECT spool.alter_queue('s', owner => 'spool_stranger') \g /dev/null
 SELECT is((SELECT acl::text FROM spool.queues WHERE queue = 's'), '{spool_group=r/spool_stranger}', 'F52: grants become the new owner''s');
 SELECT spool.revoke_queue('s', 'spool_group', 'read') \g /dev/null
@@ -161,11 +165,17 @@ SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'spool
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_stranger', 'CREATE TABLE spool.mine ()'), '42501', NULL, 'F52: nor the schema');
 SELECT is(spool.has_queue_privilege('nowhere', 'read'), NULL, 'F52: has_queue_privilege: no such queue');
 
+-- The trigger function of spool.inbox serves no other view.
+CREATE TEMP VIEW other AS SELECT 1::int8 AS queue, 2::int8 AS stream, 3::int8 AS packet;
+CREATE TRIGGER other INSTEAD OF INSERT ON other FOR EACH ROW EXECUTE FUNCTION spool.inbox_insert();
+SELECT throws_ok('INSERT INTO other VALUES (1, 2, 3)', '39P01', 'spool.inbox_insert must be called by the trigger on spool.inbox', 'F52: a view with other columns');
+
 -- Senders.
 SELECT pg_temp.as_role('spool_owner', $$SELECT spool.prepare('sender')$$) \g /dev/null
 SELECT is(pg_temp.value_as('spool_member', $$SELECT spool.seq(spool.prepare('sender'))$$), '2', 'F69: members share a sender');
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_stranger', $$SELECT spool.prepare('sender')$$), '42501', 'permission denied for sender "sender"', 'F69: others do not');
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_stranger', $$SELECT spool.sender_set_next('sender', 1)$$), '42501', 'permission denied for sender "sender"', 'F69: nor set its counter');
+SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_stranger', $$SELECT spool.sender_next('sender')$$), '42501', 'permission denied for sender "sender"', 'F69: nor read it');
 
 SELECT * FROM finish();
 ROLLBACK;

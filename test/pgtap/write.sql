@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(95);
+SELECT plan(106);
 
 CREATE FUNCTION pg_temp.p(seq bigint, body text) RETURNS spool.packet
 LANGUAGE sql AS $$ SELECT spool.make_packet(seq, body, ctime => '2026-01-01Z') $$;
@@ -44,10 +44,16 @@ SELECT throws_ok(sql, code, message, 'F60: ' || message) FROM (VALUES
     ($$SELECT spool.write(NULL, spool.make_packet(1))$$, '22004', 'queue must not be null'),
     ($$SELECT spool.enqueue('w1', 'x', repeat('s', 1025))$$, '22023', 'stream name is too long')
 ) v(sql, code, message);
-SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', kind => 'job')$$, '22023', NULL, 'F60: no such kind');
-SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', params => '{a,NULL}')$$, '22004', NULL, 'F64: NULL among the parameters');
-SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', env => '{"a": null}')$$, '22023', NULL, 'F64: null in the environment');
-SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', env => '{"a": []}')$$, '22023', NULL, 'F64: an array in the environment');
+SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', kind => 'job')$$, '22023', 'unrecognized packet kind: "job"', 'F60: no such kind');
+SELECT throws_ok($$SELECT spool.enqueue('w1', 'x', params => '{a,NULL}')$$, '22004', 'params must not contain nulls', 'F64: NULL among the parameters');
+SELECT throws_ok(format($$SELECT spool.enqueue('w1', 'x', env => '{"a": %s}')$$, v), '22023', 'value of "a" in env must be a string, a number or a boolean', 'F64: in the environment: ' || v)
+  FROM unnest(ARRAY['null', '[]', '{}']) v;
+-- What drivers send without a type.
+PREPARE untyped AS SELECT spool.enqueue('w1', $1);
+PREPARE untyped_prepare AS SELECT spool.prepare('untyped', $1);
+PREPARE untyped_packet AS SELECT spool.make_packet(1, $1);
+SELECT is(parameter_types::text, '{text}', 'F48: an untyped parameter is text: ' || name) FROM pg_prepared_statements WHERE name LIKE 'untyped%' ORDER BY name;
+SELECT throws_ok($$PREPARE untyped_many AS SELECT spool.enqueue_many('w1', $1)$$, '42725', NULL, 'F48: array arguments must be typed');
 SELECT lives_ok($$SELECT spool.enqueue('w1', 'x', repeat('s', 1024))$$, 'F60: the longest name of a stream');
 
 -- enqueue_many
@@ -87,7 +93,13 @@ SELECT results_eq($$SELECT packet_id, status FROM spool.write('w3', pg_temp.p(0,
 SELECT results_eq($$SELECT seq, status FROM spool.write_many('w3', ARRAY[pg_temp.p(1, 'a'), pg_temp.p(1, 'b')], 'S')$$, $$VALUES (1::bigint, 'stored'), (1, 'conflict')$$, 'F13: write_many into a stream');
 SELECT is_empty($$SELECT * FROM spool.write_many('w3', '{}')$$, 'F15: write_many of nothing');
 SELECT is((SELECT spool.get_packet('w3', w.packet_id)::bytea FROM spool.write('w3', pg_temp.p(77, repeat('x', 100000))) w), pg_temp.p(77, repeat('x', 100000))::bytea, 'F57: stored bytes are the packet''s');
-SELECT throws_ok($$SELECT spool.write('w3', '\x00')$$, '22P03', NULL, 'F60: garbage');
+SELECT throws_ok($$SELECT spool.write('w3', '\x00')$$, '22P03', 'invalid packet: too short', 'F60: garbage');
+SELECT throws_ok(format(sql, '\x2a46494c4553504f4f4c4552000100000000000000328f7f8d8150e4f6bb83a373657101a56374696d65920102a8636d645f7479706581a7436f6d6d616e6482a6706172616d7391926100a3656e7690'), '22021', 'packet has a parameter or environment variable with a zero byte', 'F64: refused at write: ' || sql) FROM unnest(ARRAY[
+    'SELECT spool.write(''w3'', %L, ''nul'')',
+    'SELECT spool.write_many(''w3'', ARRAY[%L::spool.packet], ''nul'')',
+    'INSERT INTO spool.inbox VALUES (''w3'', ''nul'', %L)']) sql;
+SELECT is_empty($$SELECT * FROM spool.ls('w3', 'nul')$$, 'F64: nothing of it is stored');
+SELECT throws_ok('SELECT spool.inbox_insert()', '39P01', 'spool.inbox_insert must be called by the trigger on spool.inbox', 'F60: the trigger is no function to call');
 
 -- inbox
 SELECT spool.create_queue('w4') \g /dev/null
@@ -118,6 +130,7 @@ SELECT is((SELECT string_agg(DISTINCT stream, ',') FROM spool.ls('w5')), '', 'F1
 SELECT is(spool.sender_next('s1'), 1::bigint, 'F69: a new sender begins at 1');
 SELECT is((SELECT string_agg(spool.seq(spool.prepare('s1', n::text))::text, ' ' ORDER BY n) FROM generate_series(1, 40) n), (SELECT string_agg(n::text, ' ' ORDER BY n) FROM generate_series(1, 40) n), 'F69: 40 consecutive numbers');
 SELECT is(spool.sender_next('s1'), 41::bigint, 'F69: the next one');
+SELECT throws_ok('SELECT spool.sender_next(NULL)', '22004', 'sender must not be null', 'F69: no sender');
 SAVEPOINT s;
 SELECT is(spool.seq(spool.prepare('s1', 'x')), 41::bigint, 'F70: a number is taken');
 SELECT spool.sender_set_next('s1', 100) \g /dev/null

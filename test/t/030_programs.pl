@@ -413,5 +413,49 @@ like(process('F17'), qr/^ERROR:  38000: job 2 of stream "a"/m,
 is(sql("SELECT stream, spool.next_seq('F17', stream) FROM unnest(ARRAY['a', 'b']) AS stream"),
 	lines('a|2', 'b|4'), 'F17: stops no other');
 
+# ---- beside a job that runs ------------------------------------------------
+# Sessions that look, write or move the cursor do not wait for it.
+queue('F72', ", retention => '1 hour'", '/bin/sh', '-c',
+	'echo $FSPL_SEQ >>"$1"; until [ -e "$2" ]; do sleep 0.05; done', 'sh', "$dir/long", "$dir/go");
+put('F72', 1 .. 5);
+my $pass = $node->background_psql('postgres', on_error_stop => 0);
+$pass->query_until(qr/started/, "\\echo started\nCALL spool.process('F72');\n");
+for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	last if -s "$dir/long";
+	usleep(50_000);
+}
+is(ls('F72'), lines('1|running', map { "$_|waiting" } 2 .. 5), 'F72: ls shows the job that runs');
+is( sql("SELECT i.value, convert_from(spool.payload(p), 'UTF8')"
+		  . " FROM (SELECT spool.get_packet('F72', spool.packet_id('F72', 1)) AS p) x, spool.info(p) i WHERE i.name = 'FSPL_SEQ'"),
+	'1|job 1', 'F72: info and payload, too');
+
+my @out;
+my @writers = map {
+	$out[$_] = '';
+	IPC::Run::start(
+		[   'psql', '-XAtqd', $node->connstr('postgres'),
+			'-v', 'ON_ERROR_STOP=1',
+			'-c', "SELECT status FROM spool.write('F72', spool.make_packet(5 + $_))",
+			'-c', "SELECT spool.seq(spool.prepare('F69', 'x'))"
+		],
+		'>', \$out[$_], '2>', '/dev/null')
+} 1 .. 40;
+is(scalar(grep { $_->finish } @writers), 40, 'F68, F69: 40 concurrent writers, none fails');
+shift @out;
+is(scalar(grep { /\Astored\n/ } @out), 40, 'F68: each packet is stored');
+is(join(' ', sort { $a <=> $b } map { /(\d+)\n\z/ } @out), "@{[1 .. 40]}",
+	'F69: 40 distinct consecutive numbers');
+is(next_seq('F72'), 1, 'F73: the cursor can be read');
+sql("SELECT spool.set_next_seq('F72', 4)");
+is(slurp_file("$dir/long"), "1\n", 'F68, F73: all this while job 1 ran');
+is(sql("SELECT seq, reason FROM spool.dead_letters WHERE name = 'F72' ORDER BY seq"),
+	lines('2|passed over', '3|passed over'), 'F73: what waits below the new cursor is set aside');
+append_to_file("$dir/go", '');
+$pass->quit;
+process('F72');
+is(slurp_file("$dir/long"), join('', map { "$_\n" } 1, 4 .. 45),
+	'F73: set_next_seq takes effect after the job, all others run in order');
+
 $node->stop;
 done_testing();

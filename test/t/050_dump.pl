@@ -1,7 +1,7 @@
 
 # Databases that are dumped and restored, copied, or lose the extension and get
 # it again, go on where they were.  The memory of a session does not grow with
-# the jobs that it hands out or runs.
+# the jobs that it hands out or runs.  A standby can be looked at.
 
 use strict;
 use warnings;
@@ -182,7 +182,7 @@ sql('large', qq{
 is(sql('large', "CALL spool.process('p')"), $N, "$N jobs by process");
 my ($early, $late) = split /\|/,
   sql('large', "SELECT max(bytes) FILTER (WHERE seq = 10000), max(bytes) FILTER (WHERE seq = $N) FROM memory");
-cmp_ok($late - $early, '<', 16_000, 'memory does not grow while they run')
+cmp_ok($late - $early, '<', 16_000, 'F84: memory does not grow while they run')
   or diag sql('large', 'TABLE memory');
 
 my $takes = join ";\n",
@@ -192,7 +192,38 @@ my @numbers = grep { /\d/ } split /\n/,
   sql('large', "SELECT FROM spool.take('t', 990);\nSELECT FROM spool.take('t');\n$memory;\n"
 	  . "$takes;\n$memory;\nSELECT spool.next_seq('t')");
 is($numbers[2], $N + 1, "$N jobs by take");
-cmp_ok($numbers[1] - $numbers[0], '<', 16_000, 'memory does not grow while they are taken');
+cmp_ok($numbers[1] - $numbers[0], '<', 16_000, 'F84: memory does not grow while they are taken');
+
+# ---- a standby: looking works, the rest is refused -------------------------
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 1);
+$primary->start;
+$primary->safe_psql('postgres', q{
+	CREATE EXTENSION spool;
+	SELECT spool.create_queue('q'), spool.set_handler('q', 'SELECT 1');
+	SELECT spool.enqueue('q', 'x');
+});
+$primary->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'copy', has_streaming => 1);
+$standby->start;
+is( $standby->safe_psql('postgres', q{
+		SELECT l.state, convert_from(p.payload, 'UTF8'), spool.next_seq('q'), spool.seq(spool.get_packet('q', l.packet_id))
+		  FROM spool.ls('q') l, spool.peek('q') p}),
+	'ready|x|1|1', 'F72: a standby can be looked at');
+foreach my $statement (
+	q{SELECT spool.enqueue('q', 'y')},
+	q{SELECT spool.write('q', spool.make_packet(1))},
+	q{SELECT spool.take('q')},
+	q{CALL spool.process('q')},
+	q{SELECT spool.set_next_seq('q', 7)},
+	q{SELECT spool.alter_queue('q')})
+{
+	my ($rc, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY verbose\n$statement", on_error_stop => 0);
+	like($err, qr/ERROR:  55000: cannot change queue "q" during recovery/, "F72: refused: $statement");
+}
+$standby->stop;
+$primary->stop;
 
 $node->stop;
 done_testing();
