@@ -8,7 +8,7 @@
  * is its caller again.  Settings it changes are taken back.  Deferrable
  * constraints are immediate, for a restricted operation may not defer.
  * Cursors that it leaves pinned, which SPI_commit would run to their end as
- * the caller, are unpinned, so that the commit closes them.
+ * the caller, are run to their end before the job ends.
  *
  * Each job is a subtransaction: its failure undoes only itself.  A cancel or
  * the end of the session is no failure of the job and passes on.
@@ -41,17 +41,12 @@ static char *kept_statement = NULL;
 static char *kept_path = NULL;
 static Oid	kept_type = InvalidOid;
 
-/* How the server names a portal that is given no name. */
-#define PORTAL_NAME "<unnamed portal %u>"
-
 static volatile sig_atomic_t timed_out = false;
 
 static void handle_timeout(void);
 static TimeoutId timeout_id(void);
 static void end_timeout(SpoolHandler *handler);
 static char *safe_path(const char *path);
-static unsigned int portal_number(void);
-static void unpin_portals(SpoolHandler *handler);
 static void forget_plan(void);
 static SPIPlanPtr handler_plan(const char *statement, const char *path);
 static void constraints_immediate(void);
@@ -104,38 +99,6 @@ static char *
 safe_path(const char *path)
 {
 	return path[0] == '\0' ? pstrdup("pg_temp") : psprintf("%s, pg_temp", path);
-}
-
-/* The number of a new unnamed portal; they are counted. */
-static unsigned int
-portal_number(void)
-{
-	Portal		portal = CreateNewPortal();
-	unsigned int number = 0;
-
-	if (sscanf(portal->name, PORTAL_NAME, &number) != 1)
-		elog(ERROR, "unexpected portal name \"%s\"", portal->name);
-	PortalDrop(portal, false);
-	return number;
-}
-
-/* Unpin the unnamed portals that a job made. */
-static void
-unpin_portals(SpoolHandler *handler)
-{
-	unsigned int last = portal_number();
-
-	for (unsigned int i = handler->last_portal + 1; i != last; i++)
-	{
-		char		name[NAMEDATALEN];
-		Portal		portal;
-
-		snprintf(name, sizeof(name), PORTAL_NAME, i);
-		portal = GetPortalByName(name);
-		if (portal != NULL && portal->portalPinned)
-			UnpinPortal(portal);
-	}
-	handler->last_portal = last;
 }
 
 /* Forget the plan kept. */
@@ -191,7 +154,6 @@ spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue)
 							 GUC_ACTION_SAVE, true, 0, false);
 	handler->statement = queue->handler;
 	handler->path = path;
-	handler->last_portal = portal_number();
 }
 
 /* Become the caller again. */
@@ -260,8 +222,8 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("statement cannot be a handler: %s",
 							SPI_result_code_string(rc))));
+		HoldPinnedPortals();
 		constraints_immediate();
-		unpin_portals(handler);
 		SPI_finish();
 		end_timeout(handler);
 		ReleaseCurrentSubTransaction();

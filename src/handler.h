@@ -20,7 +20,6 @@ typedef struct SpoolHandler
 	Oid			userid;			/* what to go back to */
 	int			sec_context;
 	int			guc_level;
-	unsigned int last_portal;	/* number of one made before the job's */
 } SpoolHandler;
 
 extern void spool_handler_check(const char *statement);
