@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 
 #include "args.h"
@@ -35,4 +37,16 @@ spool_arg_text(FunctionCallInfo fcinfo, int argno, const char *null_value)
 	if (!PG_ARGISNULL(argno))
 		return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	return null_value ? pstrdup(null_value) : NULL;
+}
+
+/* The result of a function that returns one row. */
+Datum
+spool_result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
+											 nulls));
 }

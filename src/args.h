@@ -12,4 +12,7 @@ extern void spool_args_required(FunctionCallInfo fcinfo, int count,...);
 extern char *spool_arg_text(FunctionCallInfo fcinfo, int argno,
 							const char *null_value);
 
+extern Datum spool_result_row(FunctionCallInfo fcinfo, Datum *values,
+							  bool *nulls);
+
 #endif							/* SPOOL_ARGS_H */

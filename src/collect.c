@@ -66,7 +66,6 @@ static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 						 const SpoolRow *row);
-static bool batch_full(SpoolDispatch *d);
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
 static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
@@ -207,8 +206,8 @@ remove_twin(SpoolDispatch *d, const SpoolRow *row)
 }
 
 /* Whether a batch holds as many bytes of packets as it may. */
-static bool
-batch_full(SpoolDispatch *d)
+bool
+spool_dispatch_full(SpoolDispatch *d)
 {
 	return d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES;
 }
@@ -247,7 +246,7 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 {
 	SpoolJob   *job;
 
-	if (batch_full(d))
+	if (spool_dispatch_full(d))
 		return false;
 	job = add_job(d, pick, row);
 	if (d->mode == DISPATCH_RUN)
@@ -434,7 +433,7 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 	{
 		bool		twin = spool_collected(pick, &row);
 
-		if (!twin && (want <= 0 || batch_full(d)))
+		if (!twin && (want <= 0 || spool_dispatch_full(d)))
 			break;
 		if (!skipped)
 			*low = row.position;

@@ -214,7 +214,7 @@ walk_streams(SpoolDispatch *d)
 				picked++;
 				last = stream.name;
 			}
-			if (d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES)
+			if (spool_dispatch_full(d))
 				picked = d->limit;
 		}
 		spool_stream_walk_end(&walk);
@@ -382,8 +382,7 @@ share_out(SpoolDispatch *d)
 					left--;
 			open += !pick->ended;
 		}
-		if (open == 0 || left <= 0 ||
-			(d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES))
+		if (open == 0 || left <= 0 || spool_dispatch_full(d))
 			return;
 		share = Max(left / open, 1);
 		foreach(cell, d->picks)

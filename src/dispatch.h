@@ -94,6 +94,7 @@ typedef struct SpoolDispatch
 extern void spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want);
 extern int64 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
 extern bool spool_collected(SpoolPick *pick, const SpoolRow *row);
+extern bool spool_dispatch_full(SpoolDispatch *d);
 extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int64 *want);
 

@@ -26,10 +26,8 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/spi.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -294,7 +292,6 @@ spool_process(PG_FUNCTION_ARGS)
 {
 	Call		call;
 	LockRelId	relid;
-	TupleDesc	tupdesc;
 	Datum		result;
 	bool		null = false;
 
@@ -325,9 +322,6 @@ spool_process(PG_FUNCTION_ARGS)
 	raise_failure(&call);
 	SPI_finish();
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	result = Int64GetDatum(call.pass.processed);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
-													  &result, &null)));
+	return spool_result_row(fcinfo, &result, &null);
 }

@@ -422,15 +422,11 @@ written_columns(const SpoolWritten *written, Datum *values, bool *nulls)
 Datum
 spool_written_row(FunctionCallInfo fcinfo, const SpoolWritten *written)
 {
-	TupleDesc	tupdesc;
 	Datum		values[WRITTEN_COLUMNS];
 	bool		nulls[WRITTEN_COLUMNS];
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	written_columns(written, values, nulls);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
-											 nulls));
+	return spool_result_row(fcinfo, values, nulls);
 }
 
 /* write(queue, packet, stream) */
