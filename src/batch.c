@@ -20,6 +20,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/backend_status.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
@@ -27,6 +28,7 @@
 #include "handler.h"
 #include "history.h"
 #include "program.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -35,10 +37,12 @@ static int	compare_names(const ListCell *a, const ListCell *b);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
 static bool died_at_last(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
-static void nothing_runs(SpoolState *state);
+static void show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job);
 static void settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick);
 static void settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 					   SpoolAttempt *attempt);
+static void keep_failed(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+						SpoolAttempt *attempt, bool counted);
 static void note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 						 SpoolAttempt *attempt);
 
@@ -75,6 +79,14 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	d->mark = pass->mark;
 	d->until = pass->started;
 	d->except = pass->except;
+	d->early = !pass->worker;
+	d->watching = pass->worker;
+	if (pass->worker && !pass->all)
+	{
+		d->hints = palloc(SPOOL_MAX_BATCH * sizeof(int64));
+		memcpy(d->hints, pass->hints, pass->nhints * sizeof(int64));
+		d->nhints = pass->nhints;
+	}
 	spool_dispatch(d, NULL);
 	list_sort(d->picks, compare_names); /* settling locks in this order */
 	record_dispatch(pass, d);
@@ -123,6 +135,7 @@ record_dispatch(SpoolPass *pass, SpoolDispatch *d)
 		if (state->runner != pass->runner)
 		{
 			state->runner = pass->runner;
+			state->run_since = GetCurrentTimestamp();
 			state->run_packet = job->row.packet_id;
 			state->run_jobs = 0;
 			state->run_last = PG_INT64_MIN;
@@ -171,9 +184,26 @@ pick_failed(SpoolBatch *batch, int upto)
 	return false;
 }
 
+/* Show in pg_stat_activity and in the view workers what a worker runs. */
+static void
+show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job)
+{
+	char		activity[256];
+
+	if (!pass->worker)
+		return;
+	spool_work_running(job->pick->stream.id, job->row.seq);
+	if (!pgstat_track_activities)
+		return;
+	snprintf(activity, sizeof(activity), "queue \"%s\", stream \"%s\", job " INT64_FORMAT,
+			 batch->dispatch.queue->name, job->pick->stream.name,
+			 job->row.seq);
+	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
 /* Run the batch's jobs by the queue's handler. */
 void
-spool_batch_run_handlers(SpoolBatch *batch)
+spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
 {
 	SpoolDispatch *d = &batch->dispatch;
 	TupleDesc	tupdesc = lookup_rowtype_tupdesc(spool_type_oid("job"), -1);
@@ -199,6 +229,7 @@ spool_batch_run_handlers(SpoolBatch *batch)
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
 
+			show_job(pass, batch, job);
 			spool_handler_run(&handler, datum, attempt);
 		}
 		if (attempt->message != NULL)
@@ -215,7 +246,7 @@ spool_batch_run_handlers(SpoolBatch *batch)
 
 /* Run the batch's only job by the queue's program, without a snapshot. */
 void
-spool_batch_run_program(SpoolBatch *batch)
+spool_batch_run_program(SpoolPass *pass, SpoolBatch *batch)
 {
 	SpoolDispatch *d = &batch->dispatch;
 	SpoolJob   *job = d->jobs[0];
@@ -236,17 +267,11 @@ spool_batch_run_program(SpoolBatch *batch)
 		psprintf("stream " INT64_FORMAT, job->pick->stream.id);
 	if (!died_at_last(job, &batch->attempts[0]) &&
 		!spool_attempt_without_command(job->header.kind, &batch->attempts[0]))
+	{
+		show_job(pass, batch, job);
 		spool_program_run(&run, &batch->attempts[0]);
+	}
 	MemoryContextSwitchTo(old);
-}
-
-/* Make a state name no runner. */
-static void
-nothing_runs(SpoolState *state)
-{
-	state->runner = 0;
-	state->run_packet = 0;
-	state->run_jobs = 0;
 }
 
 /* Record what came of the batch. */
@@ -284,8 +309,10 @@ settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
 				 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
 						pick->stream.name, d->queue->name),
 				 errdetail("The runner's lock was lost while its jobs ran.")));
+	spool_hint_holds(d->queue->id, pick->stream.id);
+	pick->before = pick->state;
 	pick->cursor_set = pick->state.run_jobs == 0;
-	nothing_runs(&pick->state);
+	spool_state_disown(&pick->state);
 	pick->changed = true;
 }
 
@@ -294,8 +321,7 @@ static void
 settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 		   SpoolAttempt *attempt)
 {
-	SpoolState *state = &job->pick->state;
-	bool		none = d->order == ORDER_NONE && !d->override;
+	bool		counted = attempt->outcome != OUTCOME_START_FAILED;
 
 	pass->left--;
 	if (attempt->started_at != 0)	/* else it is recorded already */
@@ -311,8 +337,8 @@ settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 		job->fate = FATE_DONE;
 	else
 	{
-		bool		counted = attempt->outcome != OUTCOME_START_FAILED;
-
+		if (attempt->started_at != 0)
+			job->pick->state.failed++;
 		if (counted && spool_job_last_attempt(d->queue, job))
 			spool_job_fail(d, job, REASON_FAILED,
 						   attempt->sqlstate ?
@@ -321,23 +347,7 @@ settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 		if (job->fate == FATE_NONE)
 		{
 			note_failure(pass, d, job, attempt);
-			if (none)
-			{
-				SpoolKept	again = {
-					.state = KEPT_READY,
-					.message = attempt->message,
-					.attempts = job->attempts + (counted ? 1 : 0)
-				};
-
-				spool_kept_set(job->row.packet_id, &again);
-			}
-			else if (counted)
-			{
-				state->attempts = job->attempts + 1;
-				state->attempt_packet = job->row.packet_id;
-				state->failure = attempt->message;
-				state->solo = Max(state->solo - 1, 0);
-			}
+			keep_failed(pass, d, job, attempt, counted);
 			return;
 		}
 	}
@@ -345,13 +355,57 @@ settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 	spool_consume(d, job);
 }
 
-/* Remember a failure that keeps a stream from going on. */
+/*
+ * A job that failed stays, to be tried again.  A program that could not be
+ * started counts no attempt, but a worker waits like after the first.
+ */
+static void
+keep_failed(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
+			SpoolAttempt *attempt, bool counted)
+{
+	SpoolState *state = &job->pick->state;
+	int32		attempts = job->attempts + (counted ? 1 : 0);
+	TimestampTz retry_at = spool_retry_at(d->queue, Max(attempts, 1));
+	bool		none = d->order == ORDER_NONE && !d->override;
+
+	if (!counted && !pass->worker && !none)
+		return;
+	if (!counted)
+		retry_at = Max(retry_at, GetCurrentTimestamp() + USECS_PER_SEC);
+	spool_hint_later(d->queue->id, job->pick->stream.id, retry_at);
+	if (none)
+	{
+		SpoolKept	again = {
+			.state = KEPT_READY,
+			.message = attempt->message,
+			.attempts = attempts,
+			.due = retry_at
+		};
+
+		spool_kept_set(job->row.packet_id, &again);
+		return;
+	}
+	if (pass->worker && state->failure == NULL)
+		spool_stream_blocked(d->queue, &job->pick->stream, state,
+							 psprintf("job " INT64_FORMAT " failed: %s",
+									  job->row.seq, attempt->message));
+	state->attempts = attempts;
+	state->attempt_packet = job->row.packet_id;
+	state->retry_at = retry_at;
+	state->failure = attempt->message;
+	state->solo = Max(state->solo - 1, 0);
+}
+
+/* A call tries no stream again that failed, and tells of the first failure. */
 static void
 note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 			 SpoolAttempt *attempt)
 {
-	MemoryContext old = MemoryContextSwitchTo(pass->context);
+	MemoryContext old;
 
+	if (pass->worker)
+		return;
+	old = MemoryContextSwitchTo(pass->context);
 	if (d->order != ORDER_NONE)
 		(void) hash_search(pass->except, &job->pick->stream.id, HASH_ENTER,
 						   NULL);
@@ -399,8 +453,9 @@ spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch)
 			!spool_state_newest(pick->stream.id, &pick->state) ||
 			pick->state.runner != pass->runner)
 			continue;
+		spool_hint(d->queue->id, pick->stream.id);
 		spool_run_passed_over(d->queue, &pick->state);
-		nothing_runs(&pick->state);
+		spool_state_disown(&pick->state);
 		spool_state_append(&pick->state);
 	}
 }

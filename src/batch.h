@@ -11,20 +11,30 @@
 #include "attempt.h"
 #include "dispatch.h"
 
-/* What the batches of one pass share; process.c tells what a pass is. */
+/* What the batches of one pass share; pass.c tells what a pass is. */
 typedef struct SpoolPass
 {
+	char	   *name;			/* of the queue */
+	int32		queue_id;
+	LOCKMODE	lockmode;		/* of its lock, held during the pass */
+	bool		worker;			/* a worker's, guided by hints, else a call */
 	int64		runner;
 	char	   *order_by;		/* the call's order, or NULL */
 	int64		left;			/* jobs that may still be tried */
 	int64		processed;
 	int64		mark;			/* packets that came later wait */
 	TimestampTz started;
-	HTAB	   *except;			/* streams that failed in this pass */
+	HTAB	   *except;			/* a call: streams that failed in this pass */
 	bool		stopped;		/* a failure ended the whole pass */
+	bool		refused;		/* the command was taken away meanwhile */
 	char	   *failure;		/* message of the first failure, or NULL */
 	char	   *failed_job;		/* what failed */
 	SpoolDispatch *conflict;	/* the last look, if it met one; or NULL */
+	bool		all;			/* a worker: look at all streams next */
+	int64	   *hints;			/* else at these; in the pass's context */
+	int			nhints;
+	struct SpoolBatch *batch;	/* dispatched and committed, or NULL */
+	struct SpoolBatch *next;	/* dispatched in this transaction, or NULL */
 	MemoryContext context;
 } SpoolPass;
 
@@ -37,8 +47,8 @@ typedef struct SpoolBatch
 } SpoolBatch;
 
 extern SpoolBatch *spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue);
-extern void spool_batch_run_handlers(SpoolBatch *batch);
-extern void spool_batch_run_program(SpoolBatch *batch);
+extern void spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch);
+extern void spool_batch_run_program(SpoolPass *pass, SpoolBatch *batch);
 extern void spool_batch_settle(SpoolPass *pass, SpoolBatch *batch);
 extern void spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch);
 

@@ -82,6 +82,7 @@ static void forget_at_subabort(SubXactEvent event, SubTransactionId mine,
 							   SubTransactionId parent, void *arg);
 static void collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want);
 static void drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep);
+static bool drop_last(SpoolDispatch *d, SpoolPick *pick);
 
 /* Copy a row's packet out of the scan. */
 static void
@@ -226,6 +227,14 @@ drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep)
 	}
 }
 
+/* Take back the last one, which may not be passed. */
+static bool
+drop_last(SpoolDispatch *d, SpoolPick *pick)
+{
+	drop_jobs(d, pick, pick->njobs - 1);
+	return false;
+}
+
 /* Whether a job has failed for the last time and stays, until retry_now. */
 static bool
 blocked(SpoolDispatch *d, const SpoolJob *job)
@@ -249,30 +258,36 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 	if (spool_dispatch_full(d))
 		return false;
 	job = add_job(d, pick, row);
+	if (spool_owns(d->mode) && blocked(d, job))
+		return drop_last(d, pick);
 	if (d->mode == DISPATCH_RUN)
 	{
-		if (blocked(d, job))
-		{
-			drop_jobs(d, pick, pick->njobs - 1);
-			return false;
-		}
 		(*want)--;
 		return true;
 	}
-	if (job->header.kind == PACKET_FAIL)
+	if (job->died && d->mode == DISPATCH_CLAIM)
 	{
-		if (d->queue->on_error == ON_ERROR_RETRY)
-		{
-			drop_jobs(d, pick, pick->njobs - 1);
-			return false;
-		}
-		spool_job_fail(d, job, REASON_FAILED, NULL, "Fail packet");
+		job->attempts--;
+		spool_job_fail(d, job, REASON_FAILED, NULL, pick->state.failure);
 		return true;
 	}
-	job->fate = FATE_DONE;
-	job->handed = job->header.kind == PACKET_COMMAND;
-	if (job->handed)
+	if (job->header.kind == PACKET_COMMAND)
+	{
+		job->handed = true;
+		job->fate = d->mode == DISPATCH_CLAIM ? FATE_NONE : FATE_DONE;
 		(*want)--;
+		return true;
+	}
+	/* what is consumed now may not be behind what is acknowledged later */
+	if (d->mode == DISPATCH_CLAIM && pick->njobs > 1 &&
+		pick->jobs[pick->njobs - 2]->handed)
+		return drop_last(d, pick);
+	if (job->header.kind == PACKET_NOP)
+		job->fate = FATE_DONE;
+	else if (d->queue->on_error == ON_ERROR_RETRY)
+		return drop_last(d, pick);
+	else
+		spool_job_fail(d, job, REASON_FAILED, NULL, "Fail packet");
 	return true;
 }
 
@@ -284,6 +299,15 @@ note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group)
 	{
 		if (spool_same_packet(group->rows[0].packet, group->rows[i].packet))
 			continue;
+		if (d->watching && pick->njobs == 0 && pick->state.failure == NULL)
+		{
+			spool_stream_blocked(d->queue, &pick->stream, &pick->state,
+								 psprintf("packets " INT64_FORMAT " and " INT64_FORMAT " have the same number " INT64_FORMAT,
+										  group->rows[0].packet_id,
+										  group->rows[i].packet_id,
+										  group->rows[0].seq));
+			pick->changed = true;
+		}
 		if (d->conflict[0] == 0)
 		{
 			d->conflict[0] = group->rows[0].packet_id;
@@ -306,7 +330,7 @@ collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	while (want > 0)
 	{
 		if (!group_next(&group) || group.rows[0].packet_id > d->mark)
-			pick->ended = true;
+			pick->ended = pick->exhausted = true;
 		else if (group.rows[0].seq > pick->from &&
 				 spool_numbering(pick->stream.id) == NUMBERED_BY_SENDER)
 			pick->ended = true;
@@ -363,7 +387,8 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 				stopped = !spool_collect_one(d, pick, row, &want);
 		}
 	spool_store_scan_end(&group.scan);
-	return want == 0 || stopped;
+	pick->exhausted = want > 0 && !stopped;
+	return !pick->exhausted;
 }
 
 /* Collect by time, from where nothing waits below if that is fresh enough. */
@@ -494,9 +519,10 @@ collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	if (want > 0)
 	{
 		start->looked = now;
-		(void) collect_none_from(d, pick, PG_INT64_MIN, below, want,
+		want = collect_none_from(d, pick, PG_INT64_MIN, below, want,
 								 &start->low);
 	}
+	pick->exhausted = want > 0;
 	if (d->mode != DISPATCH_PEEK)
 		UnlockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
 }
@@ -508,7 +534,8 @@ collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
 int64
 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
-	int			max_ahead = d->mode == DISPATCH_RUN ? 1 : MAX_AHEAD;
+	int			max_ahead = spool_owns(d->mode) ? 1 : MAX_AHEAD;
+	TimestampTz due = d->early ? DT_NOEND : GetCurrentTimestamp();
 
 	while (want > 0 && !pick->ahead_done && !pick->ended)
 	{
@@ -518,9 +545,9 @@ spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 		int			found;
 
 		found = spool_kept_ahead(pick->stream.id, pick->ahead_seq,
-								 pick->ahead_id, limit, d->until, rows,
+								 pick->ahead_id, limit, d->until, due, rows,
 								 attempts, d->mode != DISPATCH_PEEK);
-		pick->ahead_done = found < limit || d->mode == DISPATCH_RUN;
+		pick->ahead_done = found < limit || spool_owns(d->mode);
 		for (int i = 0; i < found && !pick->ended; i++)
 		{
 			SpoolJob   *job;

@@ -12,7 +12,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+
 #include "dispatch.h"
+#include "shmem.h"
+#include "spiutil.h"
 #include "spool.h"
 #include "state.h"
 
@@ -22,6 +26,8 @@ static void remove_number(const SpoolRow *row);
 static void consume_removing(SpoolDispatch *d, SpoolJob *job);
 static void consume_by_number(SpoolDispatch *d, SpoolJob *job);
 static void keep(SpoolDispatch *d, SpoolJob *job);
+static void count(SpoolState *state, const SpoolJob *job);
+static void tally(const SpoolPick *pick);
 
 /* Whether one more failure of a job is its last. */
 bool
@@ -61,6 +67,18 @@ spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 	job->kept.message = message;
 	job->kept.attempts = job->attempts + 1;
 	job->kept.runner = 0;
+}
+
+/* When a job that failed so many times may be tried again; 0 = at once. */
+TimestampTz
+spool_retry_at(SpoolQueue *queue, int32 attempts)
+{
+	int64		delay = queue->retry_delay_ms;
+
+	for (int i = 1; i < attempts && delay < queue->retry_delay_max_ms; i++)
+		delay *= 2;
+	delay = Min(delay, queue->retry_delay_max_ms);
+	return delay == 0 ? 0 : GetCurrentTimestamp() + delay * 1000;
 }
 
 /* Copy the packets consumed so far that are to be retained. */
@@ -152,6 +170,7 @@ consume_by_number(SpoolDispatch *d, SpoolJob *job)
 	SpoolPick  *pick = job->pick;
 	SpoolState *state = &pick->state;
 	int64		seq = job->row.seq;
+	int64		superseded;
 
 	state->high = Max(state->high, seq);
 	if (d->order == ORDER_LATEST &&
@@ -180,7 +199,24 @@ consume_by_number(SpoolDispatch *d, SpoolJob *job)
 	}
 	else if (job->fate != FATE_DONE)
 		keep(d, job);
+	if (d->order == ORDER_LATEST)
+	{
+		superseded = spool_store_count(pick->stream.id, state->next, seq);
+		state->superseded += superseded;
+		state->consumed += superseded;
+	}
 	state->next = seq + 1;
+}
+
+/* Count a job that is consumed. */
+static void
+count(SpoolState *state, const SpoolJob *job)
+{
+	state->consumed++;
+	if (job->fate == FATE_DONE)
+		state->done++;
+	else if (job->fate != FATE_DELETED)
+		state->dead++;
 }
 
 /* Consume a job whose fate is set. */
@@ -192,6 +228,7 @@ spool_consume(SpoolDispatch *d, SpoolJob *job)
 
 	if (job->fate == FATE_NONE)
 		return;
+	count(state, job);
 	if (job->ahead)
 		consume_kept(d, job);
 	else if (d->override || !spool_by_number(d->order))
@@ -202,8 +239,10 @@ spool_consume(SpoolDispatch *d, SpoolJob *job)
 	{
 		state->attempt_packet = 0;
 		state->attempts = 0;
-		state->failure = NULL;
+		state->retry_at = 0;
 	}
+	if (state->attempt_packet == 0)
+		state->failure = NULL;	/* also a gap or a conflict that was before */
 	if (state->solo > 0)
 		state->solo--;
 	pick->changed |= d->order != ORDER_NONE || d->override;
@@ -215,16 +254,45 @@ spool_consume(SpoolDispatch *d, SpoolJob *job)
  * letters, like the others it passed over.
  */
 void
-spool_run_passed_over(SpoolQueue *queue, const SpoolState *state)
+spool_run_passed_over(SpoolQueue *queue, SpoolState *state)
 {
 	SpoolRow	first;
+	int64		passed;
 
-	if (state->run_jobs == 0 && spool_by_number(queue->order) &&
-		spool_store_by_id(state->run_packet, &first) &&
-		first.position < state->next)
-		spool_kept_add_range(state->stream, first.position,
-							 Min(state->run_last + 1, state->next),
-							 KEPT_DEAD, REASON_PASSED);
+	if (state->run_jobs != 0 || !spool_by_number(queue->order) ||
+		!spool_store_by_id(state->run_packet, &first) ||
+		first.position >= state->next)
+		return;
+	passed = spool_kept_add_range(state->stream, first.position,
+								  Min(state->run_last + 1, state->next),
+								  KEPT_DEAD, REASON_PASSED);
+	state->consumed += passed;
+	state->dead += passed;
+}
+
+/*
+ * Write what was counted in a queue without order, whose state is not
+ * appended by who consumes.
+ */
+static void
+tally(const SpoolPick *pick)
+{
+	static SpoolPlan plan = {
+		"INSERT INTO spool.tally VALUES ($1, $2, $3, $4, $5, 0, 0)",
+		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, INT8OID, INT8OID)
+	};
+	const SpoolState *before = &pick->before;
+	const SpoolState *now = &pick->state;
+	Datum		values[5];
+
+	if (now->consumed == before->consumed && now->failed == before->failed)
+		return;
+	values[0] = Int64GetDatum(pick->stream.id);
+	values[1] = Int64GetDatum(now->consumed - before->consumed);
+	values[2] = Int64GetDatum(now->done - before->done);
+	values[3] = Int64GetDatum(now->failed - before->failed);
+	values[4] = Int64GetDatum(now->dead - before->dead);
+	(void) spool_exec_alone(&plan, values, NULL);
 }
 
 /* Write what consuming changed. */
@@ -232,7 +300,13 @@ void
 spool_pick_finish(SpoolDispatch *d, SpoolPick *pick)
 {
 	flush_done(pick);
-	if (pick->changed && d->mode != DISPATCH_PEEK)
+	if (d->mode == DISPATCH_PEEK)
+		return;
+	if (pick->changed)
 		spool_state_append(&pick->state);
+	else if (d->order == ORDER_NONE)
+		tally(pick);
+	spool_hint_done(d->queue->id, pick->state.done - pick->before.done);
+	pick->before = pick->state;
 	pick->changed = false;
 }

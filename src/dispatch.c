@@ -25,10 +25,12 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
+#include "action.h"
 #include "attempt.h"
 #include "dispatch.h"
 #include "history.h"
 #include "runner.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -40,15 +42,39 @@ typedef struct RoundRobin
 	char		last[SPOOL_MAX_STREAM_NAME + 1];
 } RoundRobin;
 
+/* What a look without a lock says of a stream. */
+typedef enum Look
+{
+	LOOK_NOTHING,				/* nothing can be picked now */
+	LOOK_WORK,					/* something may be */
+	LOOK_GAP					/* its gap is to be passed over or reported */
+} Look;
+
+/* Why an attempt counts as crashed. */
+#define RUNNER_DIED "the runner died"
+#define LEASE_OVER	"the lease was over"
+
+/* A gap is reported when packets have waited behind it for so long. */
+#define GAP_REPORT_MS 10000
+
 static HTAB *round_robins = NULL;
 
 static char *last_stream(SpoolQueue *queue);
 static void remember_stream(SpoolQueue *queue, const char *name);
+static void look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
+static bool look_at_none(SpoolDispatch *d, const SpoolStream *stream);
+static Look look_at(SpoolDispatch *d, SpoolStream *stream);
+static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
+						const SpoolState *state, const SpoolRow *first);
 static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
-static bool may_have_work(SpoolDispatch *d, SpoolStream *stream);
+static bool lock_stream(SpoolDispatch *d, SpoolStream *stream);
+static void pass_gap(SpoolDispatch *d, SpoolPick *pick);
+static void try_hints(SpoolDispatch *d);
 static bool may_consume(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim(SpoolDispatch *d, SpoolPick *pick);
 static void reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
+static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
+						   const SpoolOrphan *orphan, bool alone);
 static void walk_streams(SpoolDispatch *d);
 static void share_out(SpoolDispatch *d);
 static int	compare_heads(const ListCell *a, const ListCell *b);
@@ -138,6 +164,9 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 	d->jobs = NULL;
 	d->njobs = 0;
 	d->bytes = 0;
+	d->tried = 0;
+	d->others = false;
+	d->due = DT_NOEND;
 	if (d->limit <= 0 || d->queue->paused)
 		return;
 
@@ -150,42 +179,138 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		stream = stream != NULL && stream[0] != '\0' ? NULL : "";
 	else if (stream == NULL)
 	{
-		walk_streams(d);
+		if (d->hints != NULL)
+			try_hints(d);
+		else
+			walk_streams(d);
 		share_out(d);
 		sort_out(d);
 		return;
 	}
-	if (stream != NULL && spool_stream_find(d->queue, stream, &one) &&
-		may_have_work(d, &one))
+	if (stream != NULL && spool_stream_find(d->queue, stream, &one))
 		(void) try_stream(d, &one, d->limit);
 	sort_out(d);
+}
+
+/*
+ * Whether there may be something to pick, by a look without locks; if not,
+ * d->due is when something that waits now may be.
+ */
+bool
+spool_dispatch_look(SpoolDispatch *d)
+{
+	SpoolStreamWalk walk;
+	SpoolStream stream;
+	bool		found = false;
+
+	d->due = DT_NOEND;
+	if (d->queue->paused)
+		return false;
+	spool_stream_walk_begin(&walk, d->queue, NULL);
+	while (!found && spool_stream_walk_next(&walk, &stream))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (d->order == ORDER_NONE)
+			found = look_at_none(d, &stream);
+		else
+			found = look_at(d, &stream) != LOOK_NOTHING;
+	}
+	spool_stream_walk_end(&walk);
+	return found;
+}
+
+/* The same for the stream of a queue without order. */
+static bool
+look_at_none(SpoolDispatch *d, const SpoolStream *stream)
+{
+	SpoolRow	first;
+	TimestampTz due;
+
+	if (spool_store_first(stream->id, PG_INT64_MIN, &first))
+		return true;
+	due = spool_kept_next_due(stream->id);
+	if (due <= GetCurrentTimestamp())
+		return true;
+	look_again(d, stream->id, due);
+	return false;
+}
+
+/* A stream may be ready at a time: remember it, and let workers know. */
+static void
+look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
+{
+	d->due = Min(d->due, when);
+	if (d->watching && when != DT_NOEND)
+		spool_hint_later(d->queue->id, stream, when);
 }
 
 /*
  * A look without a lock, so that streams where nothing can be picked are not
  * locked.  It may be wrong about what changes at the same time.
  */
-static bool
-may_have_work(SpoolDispatch *d, SpoolStream *stream)
+static Look
+look_at(SpoolDispatch *d, SpoolStream *stream)
 {
 	SpoolState	state;
-	int64		first;
+	SpoolRow	first;
 
 	if (d->order == ORDER_NONE)
-		return true;			/* nothing to lock */
+		return LOOK_WORK;		/* nothing to lock */
 	spool_stream_state(d->queue, stream, &state);
 	if (state.paused != NULL)
-		return false;
+		return LOOK_NOTHING;
 	if (state.runner != 0)
-		return !spool_runner_alive(state.runner);
+	{
+		if (!spool_state_owned(&state))
+			return LOOK_WORK;
+		if (state.deadline != 0)
+			look_again(d, stream->id, state.deadline);
+		return LOOK_NOTHING;
+	}
+	if (!d->early && state.retry_at > GetCurrentTimestamp())
+	{
+		look_again(d, stream->id, state.retry_at);
+		return LOOK_NOTHING;
+	}
 	if (state.ahead > 0)
-		return true;
+		return LOOK_WORK;
 	if (d->order == ORDER_TIMESTAMP)
 		return spool_store_first(stream->id, state.low, &first) ||
-			spool_store_first(stream->id, PG_INT64_MIN, &first);
-	return spool_store_first(stream->id, state.next, &first) &&
-		(first == state.next || d->order != ORDER_SEQUENCE ||
-		 spool_numbering(stream->id) == NUMBERED_BY_QUEUE);
+			spool_store_first(stream->id, PG_INT64_MIN, &first) ?
+			LOOK_WORK : LOOK_NOTHING;
+	if (!spool_store_first(stream->id, state.next, &first))
+		return LOOK_NOTHING;
+	if (first.seq == state.next || d->order != ORDER_SEQUENCE ||
+		spool_numbering(stream->id) == NUMBERED_BY_QUEUE)
+		return LOOK_WORK;
+	return look_at_gap(d, stream, &state, &first);
+}
+
+/* The same for a stream whose next number is missing. */
+static Look
+look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
+			const SpoolState *state, const SpoolRow *first)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz over;
+
+	if (d->mode == DISPATCH_PEEK || !first->has_arrived)
+		return LOOK_NOTHING;
+	if (d->queue->gap_timeout_ms > 0)
+	{
+		over = first->arrived + 1000 * d->queue->gap_timeout_ms;
+		if (over <= now)
+			return LOOK_GAP;
+		look_again(d, stream->id, over);
+	}
+	if (d->watching && state->failure == NULL)
+	{
+		over = first->arrived + INT64CONST(1000) * GAP_REPORT_MS;
+		if (over <= now)
+			return LOOK_GAP;
+		look_again(d, stream->id, over);
+	}
+	return LOOK_NOTHING;
 }
 
 /* Pick streams round-robin, one job of each, until there are enough. */
@@ -196,7 +321,7 @@ walk_streams(SpoolDispatch *d)
 	char	   *last = NULL;
 	int64		picked = 0;
 
-	for (int lap = 0; lap < 2 && picked < d->limit; lap++)
+	for (int lap = 0; lap < 2 && !d->others; lap++)
 	{
 		SpoolStreamWalk walk;
 		SpoolStream stream;
@@ -204,23 +329,62 @@ walk_streams(SpoolDispatch *d)
 		if (lap == 1 && start == NULL)
 			break;
 		spool_stream_walk_begin(&walk, d->queue, lap == 0 ? start : NULL);
-		while (picked < d->limit && spool_stream_walk_next(&walk, &stream))
+		while (!d->others && spool_stream_walk_next(&walk, &stream))
 		{
 			CHECK_FOR_INTERRUPTS();
 			if (lap == 1 && strcmp(stream.name, start) > 0)
 				break;
-			if (may_have_work(d, &stream) && try_stream(d, &stream, 1))
+			if (picked >= d->limit || spool_dispatch_full(d))
+				d->others = true;
+			else if (try_stream(d, &stream, 1))
 			{
 				picked++;
 				last = stream.name;
 			}
-			if (spool_dispatch_full(d))
-				picked = d->limit;
 		}
 		spool_stream_walk_end(&walk);
 	}
 	if (last != NULL && d->mode != DISPATCH_PEEK)
 		remember_stream(d->queue, last);
+}
+
+/* Pick among the streams that hints name, one job of each. */
+static void
+try_hints(SpoolDispatch *d)
+{
+	int64		picked = 0;
+
+	while (d->tried < d->nhints && picked < d->limit &&
+		   !spool_dispatch_full(d))
+	{
+		SpoolStream stream;
+
+		if (spool_stream_by_id(d->queue, d->hints[d->tried++], &stream) &&
+			try_stream(d, &stream, 1))
+			picked++;
+	}
+}
+
+/*
+ * Lock a stream that nobody else consumes; false if somebody does.  A worker
+ * then leaves word, so that it is told when that ends, and tries once more:
+ * it may have ended in between.
+ */
+static bool
+lock_stream(SpoolDispatch *d, SpoolStream *stream)
+{
+	if (d->mode == DISPATCH_PEEK || d->order == ORDER_NONE)
+		return true;
+	if (!spool_stream_lock(stream, LockWaitSkip))
+	{
+		if (!d->watching)
+			return false;
+		spool_hint_skipped(d->queue->id);
+		if (!spool_stream_lock(stream, LockWaitSkip))
+			return false;
+	}
+	spool_hint_holds(d->queue->id, stream->id);
+	return true;
 }
 
 /*
@@ -231,28 +395,38 @@ static bool
 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 {
 	SpoolPick  *pick;
+	Look		look;
 	bool		handed = false;
 
 	if (d->except != NULL &&
 		hash_search(d->except, &stream->id, HASH_FIND, NULL) != NULL)
 		return false;
-	if (d->mode != DISPATCH_PEEK && d->order != ORDER_NONE &&
-		!spool_stream_lock(stream, LockWaitSkip))
+	look = look_at(d, stream);
+	if (look == LOOK_NOTHING || !lock_stream(d, stream))
 		return false;
 
 	pick = palloc0(sizeof(SpoolPick));
 	pick->stream = *stream;
 	spool_stream_state(d->queue, stream, &pick->state);
+	pick->before = pick->state;
 	if (d->mode != DISPATCH_PEEK)
 		spool_state_check_snapshot(&pick->state);
 	if (!may_consume(d, pick))
 		return false;
+	if (look == LOOK_GAP)
+		pass_gap(d, pick);
+	if (spool_owns(d->mode) && !d->early &&
+		pick->state.retry_at > GetCurrentTimestamp())
+	{
+		look_again(d, stream->id, pick->state.retry_at);
+		pick->ended = true;
+	}
 
 	pick->from = pick->state.next;
 	pick->ahead_seq = -1;
 	pick->ahead_done = pick->state.ahead == 0 && d->order != ORDER_NONE;
 	want = spool_collect_ahead(d, pick, want);
-	if (d->mode == DISPATCH_RUN)
+	if (spool_owns(d->mode))
 	{
 		if (pick->njobs > 0)
 			pick->ended = true; /* those ahead run alone */
@@ -261,7 +435,9 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	}
 	if (!pick->ended && want > 0)
 		spool_collect(d, pick, want);
-	if (d->mode == DISPATCH_RUN && pick->state.solo > 0)
+	if (d->watching && d->order == ORDER_NONE && pick->njobs == 0)
+		look_again(d, stream->id, spool_kept_next_due(stream->id));
+	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
 
 	for (int i = 0; i < pick->njobs; i++)
@@ -269,6 +445,43 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	if (pick->njobs > 0 || pick->changed)
 		d->picks = lappend(d->picks, pick);
 	return handed;
+}
+
+/*
+ * Pass over the missing number at the head of a locked stream if the queue's
+ * time for it is over, else report it, once.  A writer that has not committed
+ * may be storing it: then it is looked at again.
+ */
+static void
+pass_gap(SpoolDispatch *d, SpoolPick *pick)
+{
+	SpoolState *state = &pick->state;
+	TimestampTz now = GetCurrentTimestamp();
+	SpoolRow	first;
+
+	if (d->queue->gap_timeout_ms > 0 && !spool_queue_numbers_try(d->queue))
+	{
+		look_again(d, pick->stream.id, now + USECS_PER_SEC);
+		return;
+	}
+	if (!spool_store_first(pick->stream.id, state->next, &first) ||
+		first.seq == state->next)
+		return;
+	if (d->queue->gap_timeout_ms > 0 &&
+		first.arrived + 1000 * d->queue->gap_timeout_ms <= now)
+	{
+		spool_action(d->queue, pick->stream.name, "gap_timeout", state->next,
+					 first.seq - 1, 0, NULL);
+		state->next = first.seq;
+		state->failure = NULL;
+	}
+	else if (d->watching && state->failure == NULL)
+		spool_stream_blocked(d->queue, &pick->stream, state,
+							 psprintf("number " INT64_FORMAT " is missing",
+									  state->next));
+	else
+		return;
+	pick->changed = true;
 }
 
 /* Whether a stream may be consumed: not paused and nothing of it runs. */
@@ -279,9 +492,11 @@ may_consume(SpoolDispatch *d, SpoolPick *pick)
 
 	if (state->paused != NULL)
 		return false;
+	if (!d->early && state->retry_at > GetCurrentTimestamp())
+		return false;
 	if (state->runner != 0)
 	{
-		if (spool_runner_alive(state->runner))
+		if (spool_state_owned(state))
 			return false;
 		reclaim(d, pick);
 	}
@@ -290,75 +505,104 @@ may_consume(SpoolDispatch *d, SpoolPick *pick)
 	return true;
 }
 
-/* Take over the stream of a dead runner. */
+/*
+ * Take over the stream of a dead runner or of a claim whose lease is over.
+ * After a crash the job waits for its retry, also where no delay is set: it
+ * may have taken the server down.
+ */
 static void
 reclaim(SpoolDispatch *d, SpoolPick *pick)
 {
 	SpoolState *state = &pick->state;
+	const char *reason = state->deadline != 0 ? LEASE_OVER : RUNNER_DIED;
 
 	if (state->run_jobs == 1)
 	{
 		if (state->attempt_packet != state->run_packet)
 			state->attempts = 0;
 		state->attempts++;
+		state->failed++;
 		state->attempt_packet = state->run_packet;
-		state->failure = pstrdup("the runner died");
+		state->failure = pstrdup(reason);
+		if (state->deadline == 0)
+			state->retry_at = Max(spool_retry_at(d->queue, state->attempts),
+								  GetCurrentTimestamp() + USECS_PER_SEC);
 		pick->crashed = state->run_packet;
 		if (d->mode != DISPATCH_PEEK)
 			spool_history_crashed(d->queue, pick->stream.name,
 								  state->run_packet, state->attempts,
-								  state->since);
+								  state->run_since, reason);
 	}
 	else
 		state->solo = state->run_jobs;
 	if (d->mode != DISPATCH_PEEK)
 		spool_run_passed_over(d->queue, state);
-	state->runner = 0;
+	spool_state_disown(state);
 	pick->changed = true;
 }
 
-/* Give back the packets of dead runners of a queue without order. */
+/*
+ * Give back the packets of dead runners of a queue without order, and of
+ * claims whose lease is over.
+ */
 static void
 reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
 {
+	SpoolOrphan *running;
+	int			n = spool_kept_running(pick->stream.id, &running);
+	int			next;
+
+	for (int i = 0; i < n; i = next)
+	{
+		SpoolOrphan *one = &running[i];
+
+		for (next = i + 1; next < n && running[next].runner == one->runner;)
+			next++;
+		if (one->due != 0 && one->due > GetCurrentTimestamp())
+			look_again(d, pick->stream.id, one->due);
+		else if (one->due != 0 || !spool_runner_alive(one->runner))
+			reclaim_orphan(d, pick, one, next - i == 1);
+	}
+}
+
+/* The packets of one dead runner; if it had only one, that is counted. */
+static void
+reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
+			   bool alone)
+{
 	static SpoolPlan plan = {
-		"UPDATE spool.kept SET state = 'ready', runner = 0,"
+		"UPDATE spool.kept SET state = 'ready', runner = 0, due = $4,"
+		" role = NULL, application = NULL, message = $5,"
 		" attempts = attempts + $3 WHERE packet_id IN"
 		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
 		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
-		" RETURNING packet_id, attempts, since",
-		SPI_OK_UPDATE_RETURNING, PLAN_ARGS(INT8OID, INT8OID, INT4OID)
+		" RETURNING attempts, since",
+		SPI_OK_UPDATE_RETURNING,
+		PLAN_ARGS(INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID)
 	};
-	int64	   *packets;
-	int64	   *runners;
-	int			n = spool_kept_orphans(pick->stream.id, &packets, &runners);
+	const char *reason = orphan->due != 0 ? LEASE_OVER : RUNNER_DIED;
+	TimestampTz due = GetCurrentTimestamp();
+	Datum		values[5];
+	SpoolSpi	spi;
 
-	for (int i = 0; i < n; i++)
+	if (alone && orphan->due == 0)
+		due += USECS_PER_SEC;
+	values[0] = Int64GetDatum(pick->stream.id);
+	values[1] = Int64GetDatum(orphan->runner);
+	values[2] = Int32GetDatum(alone ? 1 : 0);
+	values[3] = TimestampTzGetDatum(due);
+	values[4] = CStringGetTextDatum(reason);
+	spool_spi_begin(&spi);
+	if (spool_exec(&plan, values, NULL) == 1 && alone)
 	{
-		bool		alone = true;
-		Datum		values[3];
-		SpoolSpi	spi;
-
-		if (i > 0 && runners[i] == runners[i - 1])
-			continue;
-		if (spool_runner_alive(runners[i]))
-			continue;
-		for (int j = 0; j < n; j++)
-			alone &= j == i || runners[j] != runners[i];
-		values[0] = Int64GetDatum(pick->stream.id);
-		values[1] = Int64GetDatum(runners[i]);
-		values[2] = Int32GetDatum(alone ? 1 : 0);
-		spool_spi_begin(&spi);
-		if (spool_exec(&plan, values, NULL) == 1 && alone)
-		{
-			int32		attempts = DatumGetInt32(spool_field(0, 2, NULL));
-			TimestampTz since = DatumGetTimestampTz(spool_field(0, 3, NULL));
-
-			spool_history_crashed(d->queue, pick->stream.name, packets[i],
-								  attempts, since);
-		}
-		spool_spi_end(&spi);
+		spool_history_crashed(d->queue, pick->stream.name, orphan->packet_id,
+							  DatumGetInt32(spool_field(0, 1, NULL)),
+							  DatumGetTimestampTz(spool_field(0, 2, NULL)),
+							  reason);
+		pick->state.failed++;
 	}
+	spool_spi_end(&spi);
+	look_again(d, pick->stream.id, due);
 }
 
 /* Collect each stream's share of what is left of the limit, then the rest. */
@@ -447,6 +691,7 @@ override_pick(SpoolDispatch *d, int64 stream, const char *name)
 		spool_stream_open(d->queue, name, &pick->stream, &pick->state);
 	else if (spool_stream_find(d->queue, name, &pick->stream))
 		spool_stream_state(d->queue, &pick->stream, &pick->state);
+	pick->before = pick->state;
 	if (!may_consume(d, pick))
 		pick->ended = true;
 	d->picks = lappend(d->picks, pick);
@@ -475,13 +720,15 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 	static SpoolPlan plan = {
 		"SELECT p.stream, s.name, p.position, p.seq, p.packet_id, p.arrived,"
 		" p.packet, p.ctid"
-		" FROM spool.stream s, LATERAL (SELECT st.next, st.runner, st.paused"
+		" FROM spool.stream s, LATERAL (SELECT st.next, st.runner, st.deadline, st.paused"
 		"  FROM spool.state st WHERE st.consumer = 0 AND st.stream = s.id"
 		"  ORDER BY st.version DESC LIMIT 1) st, spool.segment_0 p"
 		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
 		"  AND p.stream = s.id AND p.position >= st.next"
 		"  AND p.packet_id <= $3 AND st.paused IS NULL"
-		"  AND (st.runner = 0 OR NOT spool.runner_alive(st.runner))"
+		"  AND (st.runner = 0 OR CASE WHEN st.deadline IS NULL"
+		"   THEN NOT spool.runner_alive(st.runner)"
+		"   ELSE st.deadline <= clock_timestamp() END)"
 		" ORDER BY spool.nanoseconds(p.packet), p.seq, p.packet_id LIMIT $4",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT8OID)
 	};

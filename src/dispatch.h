@@ -18,8 +18,12 @@ typedef enum DispatchMode
 {
 	DISPATCH_PEEK,				/* look, lock and change nothing */
 	DISPATCH_TAKE,				/* consume in the caller's transaction */
+	DISPATCH_CLAIM,				/* run elsewhere, acknowledged later */
 	DISPATCH_RUN				/* run here, settle later */
 } DispatchMode;
+
+/* Whether the streams picked get an owner across commits. */
+#define spool_owns(mode) ((mode) >= DISPATCH_CLAIM)
 
 /* What becomes of a packet that is consumed. */
 typedef enum SpoolFate
@@ -36,9 +40,11 @@ typedef struct SpoolPick
 {
 	SpoolStream stream;
 	SpoolState	state;			/* the newest; changed, then appended */
+	SpoolState	before;			/* as it was read */
 	bool		changed;		/* state must be appended */
 	bool		cursor_set;		/* set_next_seq came while the jobs ran */
 	bool		ended;			/* nothing more can be collected */
+	bool		exhausted;		/* because there was nothing more */
 	int64		from;			/* collect from this position on */
 	int64		head;			/* id of the first packet collected */
 	bool		ahead_done;		/* none is left ahead of the cursor */
@@ -73,6 +79,10 @@ typedef struct SpoolDispatch
 	SpoolOrder	order;			/* the queue's or the call's */
 	bool		override;		/* order is not the queue's */
 	DispatchMode mode;
+	bool		early;			/* try also heads that wait for their retry */
+	bool		watching;		/* by a worker, who is to be told of more */
+	int64	   *hints;			/* ids of streams to look at, or NULL: all */
+	int			nhints;
 	int64		limit;			/* jobs at the most */
 	int64		mark;			/* packets with a higher id are not for us */
 	TimestampTz until;			/* nor kept packets changed later */
@@ -82,6 +92,9 @@ typedef struct SpoolDispatch
 	SpoolJob  **jobs;			/* all, in the order to hand them out */
 	int			njobs;
 	int64		bytes;			/* of packets collected, in DISPATCH_RUN */
+	int			tried;			/* hints that were looked at */
+	bool		others;			/* streams are left that were not */
+	TimestampTz due;			/* when one that waits now may be ready */
 	int64		conflict[2];	/* two different packets at a head, or 0 */
 	int64		conflict_seq;
 	char	   *conflict_stream;
@@ -99,6 +112,7 @@ extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int64 *want);
 
 /* dispatch.c */
+extern bool spool_dispatch_look(SpoolDispatch *d);
 extern void spool_dispatch(SpoolDispatch *d, const char *stream);
 extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
 extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
@@ -108,8 +122,9 @@ extern void spool_consume(SpoolDispatch *d, SpoolJob *job);
 extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 						   const char *sqlstate, const char *message);
-extern void spool_run_passed_over(SpoolQueue *queue, const SpoolState *state);
+extern void spool_run_passed_over(SpoolQueue *queue, SpoolState *state);
 extern bool spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job);
+extern TimestampTz spool_retry_at(SpoolQueue *queue, int32 attempts);
 
 /* take.c */
 extern Datum spool_job_datum(SpoolQueue *queue, SpoolJob *job,

@@ -48,21 +48,23 @@ spool_history_add(SpoolQueue *queue, const char *stream, int64 seq,
 	(void) spool_exec_alone(&plan, values, nulls);
 }
 
-/* Write that the runner of a packet died. */
+/* Write that the owner of a packet was lost, and how. */
 void
 spool_history_crashed(SpoolQueue *queue, const char *stream, int64 packet_id,
-					  int32 number, TimestampTz started_at)
+					  int32 number, TimestampTz started_at,
+					  const char *reason)
 {
 	static SpoolPlan plan = {
 		"INSERT INTO spool.attempt (queue, stream, seq, packet_id, attempt,"
 		" started_at, finished_at, outcome, message)"
 		" SELECT $1, $2, (SELECT seq FROM spool.segment_0 WHERE packet_id = $3"
 		"  UNION ALL SELECT seq FROM spool.kept WHERE packet_id = $3 LIMIT 1),"
-		" $3, $4, $5, clock_timestamp(), 'crashed', 'the runner died'",
+		" $3, $4, $5, clock_timestamp(), 'crashed', $6",
 		SPI_OK_INSERT,
-		PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID)
+		PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID,
+				  TEXTOID)
 	};
-	Datum		values[5];
+	Datum		values[6];
 
 	if (queue->history == HISTORY_NONE)
 		return;
@@ -71,5 +73,6 @@ spool_history_crashed(SpoolQueue *queue, const char *stream, int64 packet_id,
 	values[2] = Int64GetDatum(packet_id);
 	values[3] = Int32GetDatum(number);
 	values[4] = TimestampTzGetDatum(started_at);
+	values[5] = CStringGetTextDatum(reason);
 	(void) spool_exec_alone(&plan, values, NULL);
 }

@@ -14,6 +14,6 @@ extern void spool_history_add(SpoolQueue *queue, const char *stream,
 							  const SpoolAttempt *attempt);
 extern void spool_history_crashed(SpoolQueue *queue, const char *stream,
 								  int64 packet_id, int32 number,
-								  TimestampTz started_at);
+								  TimestampTz started_at, const char *reason);
 
 #endif							/* SPOOL_HISTORY_H */

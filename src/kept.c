@@ -20,10 +20,8 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* The statement of spool_kept_add and its order of parameters. */
-#define KEPT_PARAMETERS 10
-
 static Datum text_datum(const char *string, char *null);
+static Datum time_datum(TimestampTz time, char *null);
 static void row_from_result(SpoolRow *row, uint64 n, MemoryContext context);
 
 static Datum
@@ -31,6 +29,13 @@ text_datum(const char *string, char *null)
 {
 	*null = string ? ' ' : 'n';
 	return string ? CStringGetTextDatum(string) : (Datum) 0;
+}
+
+static Datum
+time_datum(TimestampTz time, char *null)
+{
+	*null = time != 0 ? ' ' : 'n';
+	return TimestampTzGetDatum(time);
 }
 
 /* Whether two stored packets are the same bytes. */
@@ -60,15 +65,17 @@ spool_kept_add(const SpoolRow *row, const SpoolKept *kept)
 {
 	static SpoolPlan plan = {
 		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
-		" sqlstate, message, attempts, runner, since, arrived, packet)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(),"
-		" $10, $11)",
+		" sqlstate, message, attempts, runner, due, role, application, since,"
+		" arrived, packet)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+		" clock_timestamp(), $13, $14)",
 		SPI_OK_INSERT,
 		PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
-				  TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, InvalidOid)
+				  TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
+				  TIMESTAMPTZOID, InvalidOid)
 	};
-	Datum		values[KEPT_PARAMETERS + 1];
-	char		nulls[KEPT_PARAMETERS + 1];
+	Datum		values[14];
+	char		nulls[14];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(row->packet_id);
@@ -80,14 +87,20 @@ spool_kept_add(const SpoolRow *row, const SpoolKept *kept)
 	values[6] = text_datum(kept->message, &nulls[6]);
 	values[7] = Int32GetDatum(kept->attempts);
 	values[8] = Int64GetDatum(kept->runner);
-	values[9] = TimestampTzGetDatum(row->arrived);
-	nulls[9] = row->has_arrived ? ' ' : 'n';
-	values[10] = PointerGetDatum(row->packet);
+	values[9] = time_datum(kept->due, &nulls[9]);
+	values[10] = text_datum(kept->role, &nulls[10]);
+	values[11] = text_datum(kept->application, &nulls[11]);
+	values[12] = TimestampTzGetDatum(row->arrived);
+	nulls[12] = row->has_arrived ? ' ' : 'n';
+	values[13] = PointerGetDatum(row->packet);
 	(void) spool_exec_alone(&plan, values, nulls);
 }
 
-/* Set a stream's packets aside, from a position to below another. */
-void
+/*
+ * Set a stream's packets aside, from a position to below another; returns how
+ * many.
+ */
+int64
 spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 					 const char *reason)
 {
@@ -108,7 +121,7 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 	values[2] = Int64GetDatum(below);
 	values[3] = CStringGetTextDatum(state);
 	values[4] = text_datum(reason, &nulls[4]);
-	(void) spool_exec_alone(&plan, values, nulls);
+	return (int64) spool_exec_alone(&plan, values, nulls);
 }
 
 /* The id of a kept packet of this number with the same bytes, or 0. */
@@ -157,31 +170,34 @@ row_from_result(SpoolRow *row, uint64 n, MemoryContext context)
 /*
  * The packets that are to be handed out ahead of a stream's cursor, in order
  * of their numbers after a given one, at most limit, unless they changed after
- * until; attempts gets their failed attempts.  lock: lock them, and skip those
- * that another transaction holds.
+ * until or are due after due; attempts gets their failed attempts.  lock: lock
+ * them, and skip those that another transaction holds.
  */
 int
 spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
-				 TimestampTz until, SpoolRow *rows, int32 *attempts, bool lock)
+				 TimestampTz until, TimestampTz due, SpoolRow *rows,
+				 int32 *attempts, bool lock)
 {
 #define AHEAD_QUERY \
 	"SELECT packet_id, stream, seq, arrived, packet, attempts" \
 	" FROM spool.kept WHERE stream = $1 AND state = 'ready'" \
 	" AND state IN ('ready', 'running') AND since <= $3" \
-	" AND (seq, packet_id) > ($4, $5) ORDER BY seq, packet_id LIMIT $2"
+	" AND (due IS NULL OR due <= $6) AND (seq, packet_id) > ($4, $5) ORDER BY seq, packet_id LIMIT $2"
 	static SpoolPlan look = {
 		AHEAD_QUERY,
 		SPI_OK_SELECT,
-		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID)
+		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID,
+				  TIMESTAMPTZOID)
 	};
 	static SpoolPlan take = {
 		AHEAD_QUERY " FOR UPDATE SKIP LOCKED",
 		SPI_OK_SELECT,
-		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID)
+		PLAN_ARGS(INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID,
+				  TIMESTAMPTZOID)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	SpoolSpi	spi;
-	Datum		values[5];
+	Datum		values[6];
 	uint64		found;
 
 	values[0] = Int64GetDatum(stream);
@@ -189,6 +205,7 @@ spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
 	values[2] = TimestampTzGetDatum(until);
 	values[3] = Int64GetDatum(after_seq);
 	values[4] = Int64GetDatum(after_id);
+	values[5] = TimestampTzGetDatum(due);
 	spool_spi_begin(&spi);
 	found = spool_exec(lock ? &take : &look, values, NULL);
 	for (uint64 i = 0; i < found; i++)
@@ -200,20 +217,45 @@ spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id, int limit,
 	return (int) found;
 }
 
+/*
+ * When a packet of a queue without order that was tried before may be handed
+ * out: in the past if one may now, DT_NOEND if there is none.
+ */
+TimestampTz
+spool_kept_next_due(int64 stream)
+{
+	static SpoolPlan plan = {
+		"SELECT COALESCE(min(CASE state WHEN 'ready'"
+		"  THEN COALESCE(due, '-infinity') ELSE due END), 'infinity')"
+		" FROM spool.kept WHERE stream = $1 AND state IN ('ready', 'running')",
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
+	};
+	SpoolSpi	spi;
+	Datum		values[1];
+	TimestampTz due;
+
+	values[0] = Int64GetDatum(stream);
+	spool_spi_begin(&spi);
+	(void) spool_exec(&plan, values, NULL);
+	due = DatumGetTimestampTz(spool_field(0, 1, NULL));
+	spool_spi_end(&spi);
+	return due;
+}
+
 /* Change what a kept packet is. */
 void
 spool_kept_set(int64 packet_id, const SpoolKept *kept)
 {
 	static SpoolPlan plan = {
 		"UPDATE spool.kept SET state = $2, reason = $3, sqlstate = $4,"
-		" message = $5, attempts = $6, runner = $7,"
-		" since = clock_timestamp() WHERE packet_id = $1",
+		" message = $5, attempts = $6, runner = $7, due = $8, role = $9,"
+		" application = $10, since = clock_timestamp() WHERE packet_id = $1",
 		SPI_OK_UPDATE,
 		PLAN_ARGS(INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID,
-				  INT8OID)
+				  INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID)
 	};
-	Datum		values[7];
-	char		nulls[7];
+	Datum		values[10];
+	char		nulls[10];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(packet_id);
@@ -223,6 +265,9 @@ spool_kept_set(int64 packet_id, const SpoolKept *kept)
 	values[4] = text_datum(kept->message, &nulls[4]);
 	values[5] = Int32GetDatum(kept->attempts);
 	values[6] = Int64GetDatum(kept->runner);
+	values[7] = time_datum(kept->due, &nulls[7]);
+	values[8] = text_datum(kept->role, &nulls[8]);
+	values[9] = text_datum(kept->application, &nulls[9]);
 	(void) spool_exec_alone(&plan, values, nulls);
 }
 
@@ -348,15 +393,16 @@ spool_kept_purge(void)
 }
 
 /*
- * Packets of a queue without order that somebody dispatched, and by whom.
+ * Packets of a queue without order that somebody dispatched, and who, those
+ * of one runner together.
  */
 int
-spool_kept_orphans(int64 stream, int64 **packets, int64 **runners)
+spool_kept_running(int64 stream, SpoolOrphan **running)
 {
 	static SpoolPlan plan = {
-		"SELECT packet_id, runner FROM spool.kept"
+		"SELECT packet_id, runner, due FROM spool.kept"
 		" WHERE stream = $1 AND state = 'running'"
-		" AND state IN ('ready', 'running') ORDER BY packet_id",
+		" AND state IN ('ready', 'running') ORDER BY runner, packet_id",
 		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -367,12 +413,18 @@ spool_kept_orphans(int64 stream, int64 **packets, int64 **runners)
 	values[0] = Int64GetDatum(stream);
 	spool_spi_begin(&spi);
 	found = spool_exec(&plan, values, NULL);
-	*packets = MemoryContextAlloc(context, (found + 1) * sizeof(int64));
-	*runners = MemoryContextAlloc(context, (found + 1) * sizeof(int64));
+	*running = MemoryContextAllocHuge(context,
+									  (found + 1) * sizeof(SpoolOrphan));
 	for (uint64 i = 0; i < found; i++)
 	{
-		(*packets)[i] = DatumGetInt64(spool_field(i, 1, NULL));
-		(*runners)[i] = DatumGetInt64(spool_field(i, 2, NULL));
+		SpoolOrphan *orphan = &(*running)[i];
+		bool		null;
+
+		orphan->packet_id = DatumGetInt64(spool_field(i, 1, NULL));
+		orphan->runner = DatumGetInt64(spool_field(i, 2, NULL));
+		orphan->due = DatumGetTimestampTz(spool_field(i, 3, &null));
+		if (null)
+			orphan->due = 0;
 	}
 	spool_spi_end(&spi);
 	return (int) found;

@@ -28,16 +28,29 @@ typedef struct SpoolKept
 	const char *sqlstate;
 	const char *message;
 	int32		attempts;
-	int64		runner;
+	int64		runner;			/* or a claim, if it is due */
+	TimestampTz due;			/* ready: not before; running: end of the
+								 * lease; 0 = none */
+	const char *role;			/* who claimed */
+	const char *application;
 } SpoolKept;
 
+/* A packet that somebody runs, of a queue without order. */
+typedef struct SpoolOrphan
+{
+	int64		packet_id;
+	int64		runner;
+	TimestampTz due;			/* end of the lease of a claim, or 0 */
+} SpoolOrphan;
+
 extern void spool_kept_add(const SpoolRow *row, const SpoolKept *kept);
-extern void spool_kept_add_range(int64 stream, int64 from, int64 below,
-								 const char *state, const char *reason);
+extern int64 spool_kept_add_range(int64 stream, int64 from, int64 below,
+								  const char *state, const char *reason);
 extern int64 spool_kept_same(int64 stream, int64 seq, struct varlena *packet);
 extern int	spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id,
-							 int limit, TimestampTz until, SpoolRow *rows,
-							 int32 *attempts, bool lock);
+							 int limit, TimestampTz until, TimestampTz due,
+							 SpoolRow *rows, int32 *attempts, bool lock);
+extern TimestampTz spool_kept_next_due(int64 stream);
 extern void spool_kept_set(int64 packet_id, const SpoolKept *kept);
 extern void spool_kept_remove(int64 packet_id);
 extern bool spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state);
@@ -46,7 +59,7 @@ extern int	spool_kept_restore(int64 stream, int64 from, int64 below,
 							   int32 queue);
 extern bool spool_kept_any(int32 queue);
 extern uint64 spool_kept_purge(void);
-extern int	spool_kept_orphans(int64 stream, int64 **packets, int64 **runners);
+extern int	spool_kept_running(int64 stream, SpoolOrphan **running);
 
 extern bool spool_same_packet(struct varlena *a, struct varlena *b);
 

@@ -20,7 +20,6 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
-#include "runner.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -43,7 +42,7 @@ typedef struct StreamWalk
 {
 	SpoolStream *stream;
 	SpoolState	state;
-	bool		running;		/* its runner is alive */
+	bool		running;		/* a runner or claim owns it */
 	bool		by_sender;
 	bool		may_run;		/* nothing before keeps this one from running */
 	bool		gap;			/* behind a missing number */
@@ -117,7 +116,13 @@ row_state(Listing *listing, StreamWalk *walk, const SpoolRow *row,
 	SpoolQueue *queue = listing->queue;
 	bool		first = walk->may_run;
 
-	if (walk->running && row->position <= walk->state.run_last)
+	if (walk->running && walk->state.deadline != 0)
+	{
+		for (int i = 0; i < walk->state.nclaimed; i++)
+			if (walk->state.claimed[i] == row->packet_id)
+				return "claimed";
+	}
+	else if (walk->running && row->position <= walk->state.run_last)
 		return "running";
 	if (queue->paused || walk->state.paused != NULL)
 		return "paused";
@@ -164,7 +169,7 @@ list_stream(Listing *listing, SpoolStream *stream)
 	memset(&walk, 0, sizeof(walk));
 	walk.stream = stream;
 	spool_stream_state(listing->queue, stream, &walk.state);
-	walk.running = spool_runner_alive(walk.state.runner);
+	walk.running = spool_state_owned(&walk.state);
 	walk.by_sender = spool_numbering(stream->id) == NUMBERED_BY_SENDER;
 	walk.may_run = true;
 	walk.expected = walk.state.next;
@@ -202,10 +207,13 @@ static void
 list_kept(Listing *listing, const char *stream)
 {
 	static SpoolPlan plan = {
-		"SELECT k.packet_id, s.name, k.seq, k.state, k.attempts, k.packet"
-		" FROM spool.kept k JOIN spool.stream s ON s.id = k.stream"
+		"SELECT k.packet_id, s.name, k.seq, shown.state, k.attempts, k.packet"
+		" FROM spool.kept k JOIN spool.stream s ON s.id = k.stream,"
+		" LATERAL (SELECT CASE WHEN k.state = 'running' AND k.due IS NOT NULL"
+		"  THEN 'claimed' WHEN k.state = 'ready' AND k.attempts > 0"
+		"  THEN 'retrying' ELSE k.state END AS state) shown"
 		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
-		" AND ($4 IS NULL OR k.state = $4)"
+		" AND ($4 IS NULL OR shown.state = $4)"
 		" ORDER BY k.seq, k.packet_id LIMIT $3",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID, TEXTOID)
 	};

@@ -18,19 +18,17 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "action.h"
 #include "args.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
-#include "runner.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
 #include "store.h"
 #include "stream.h"
-
-/* No number, in spool.action. */
-#define NO_SEQ (-1)
 
 PG_FUNCTION_INFO_V1(spool_pause_queue);
 PG_FUNCTION_INFO_V1(spool_resume_queue);
@@ -42,12 +40,11 @@ PG_FUNCTION_INFO_V1(spool_retry_now);
 PG_FUNCTION_INFO_V1(spool_redrive);
 
 static SpoolQueue *open_queue(FunctionCallInfo fcinfo);
-static void record(SpoolQueue *queue, const char *stream, const char *action,
-				   int64 first, int64 last, int64 packet_id, text *reason);
 static void set_paused(FunctionCallInfo fcinfo, bool pause);
 static void no_attempts(SpoolState *state);
 static void move_cursor(SpoolQueue *queue, SpoolStream *stream,
 						SpoolState *state, int64 next);
+static void count_discarded(SpoolState *state);
 static void discard_stored(SpoolQueue *queue, SpoolStream *stream,
 						   SpoolState *state, SpoolRow *row);
 static bool has_twin(const SpoolRow *row);
@@ -63,44 +60,13 @@ open_queue(FunctionCallInfo fcinfo)
 	return spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_CONSUME);
 }
 
-/* Record what an operator did; NO_SEQ and 0 stand for no number, no packet. */
-static void
-record(SpoolQueue *queue, const char *stream, const char *action, int64 first,
-	   int64 last, int64 packet_id, text *reason)
-{
-	static SpoolPlan plan = {
-		"INSERT INTO spool.action (queue, stream, action, first_seq,"
-		" last_seq, packet_id, reason, role, at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())",
-		SPI_OK_INSERT,
-		PLAN_ARGS(INT4OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
-				  TEXTOID, TEXTOID)
-	};
-	Datum		values[8];
-	char		nulls[8];
-
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int32GetDatum(queue->id);
-	values[1] = stream ? CStringGetTextDatum(stream) : (Datum) 0;
-	nulls[1] = stream ? ' ' : 'n';
-	values[2] = CStringGetTextDatum(action);
-	values[3] = Int64GetDatum(first);
-	values[4] = Int64GetDatum(last);
-	nulls[3] = nulls[4] = first == NO_SEQ ? 'n' : ' ';
-	values[5] = Int64GetDatum(packet_id);
-	nulls[5] = packet_id == 0 ? 'n' : ' ';
-	values[6] = PointerGetDatum(reason);
-	nulls[6] = reason ? ' ' : 'n';
-	values[7] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
-	(void) spool_exec_alone(&plan, values, nulls);
-}
-
 /* Forget failed attempts of the head. */
 static void
 no_attempts(SpoolState *state)
 {
 	state->attempts = 0;
 	state->attempt_packet = 0;
+	state->retry_at = 0;
 	state->failure = NULL;
 }
 
@@ -131,6 +97,7 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 		values[2] = PointerGetDatum(reason);
 		(void) spool_exec_alone(&plan, values, nulls);
 		spool_queue_changed();
+		spool_hint(queue->id, SPOOL_ALL_STREAMS);
 	}
 	else
 	{
@@ -143,7 +110,7 @@ set_paused(FunctionCallInfo fcinfo, bool pause)
 			reason ? text_to_cstring(reason) : pstrdup("");
 		spool_state_append(&state);
 	}
-	record(queue, name, pause ? "pause" : "resume", NO_SEQ, NO_SEQ, 0, reason);
+	spool_action(queue, name, pause ? "pause" : "resume", NO_SEQ, NO_SEQ, 0, reason);
 }
 
 Datum
@@ -187,22 +154,27 @@ move_cursor(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 			int64 next)
 {
 	int64		from = state->next;
+	int64		moved = 0;
 
 	if (spool_by_number(queue->order))
 	{
-		if (spool_runner_alive(state->runner))
+		if (spool_state_owned(state))
 			from = Max(from, state->run_last + 1);
 		if (next > from)
-			spool_kept_add_range(stream->id, from, next, KEPT_DEAD,
-								 REASON_PASSED);
+		{
+			moved = spool_kept_add_range(stream->id, from, next, KEPT_DEAD,
+										 REASON_PASSED);
+			state->dead += moved;
+		}
 		else if (next < state->next)
 		{
 			spool_store_remove_range(stream->id, next, state->next);
-			(void) spool_kept_restore(stream->id, next, state->next,
-									  queue->id);
+			moved = -spool_kept_restore(stream->id, next, state->next,
+										queue->id);
 			state->high = Max(state->high, state->next - 1);
 		}
 	}
+	state->consumed += moved;
 	state->next = next;
 	state->run_jobs = 0;		/* what runs must not move the cursor */
 	no_attempts(state);
@@ -230,7 +202,7 @@ spool_set_next_seq(PG_FUNCTION_ARGS)
 	spool_numbering_lock(stream.id);
 	before = state.next;
 	move_cursor(queue, &stream, &state, next);
-	record(queue, name, "set_next_seq", before, next, 0, NULL);
+	spool_action(queue, name, "set_next_seq", before, next, 0, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -261,8 +233,8 @@ spool_skip_gap(PG_FUNCTION_ARGS)
 		state.next = first;
 		no_attempts(&state);
 		spool_state_append(&state);
-		record(queue, name, "skip_gap", from, first - 1, 0,
-			   PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+		spool_action(queue, name, "skip_gap", from, first - 1, 0,
+					 PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 		PG_RETURN_INT64(first - from);
 	}
 	PG_RETURN_INT64(0);
@@ -303,6 +275,13 @@ store_nop(const SpoolRow *row)
 	spool_store_append(&nop, 1);
 }
 
+static void
+count_discarded(SpoolState *state)
+{
+	state->consumed++;
+	state->dead++;
+}
+
 /* Discard a packet that waits in the store. */
 static void
 discard_stored(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
@@ -319,8 +298,9 @@ discard_stored(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 			store_nop(row);
 		state->high = Max(state->high, row->seq);
 	}
-	if (state->attempt_packet == row->packet_id)
+	if (state->attempt_packet == row->packet_id || state->attempt_packet == 0)
 		no_attempts(state);
+	count_discarded(state);
 	spool_state_append(state);
 }
 
@@ -331,7 +311,7 @@ spool_discard(PG_FUNCTION_ARGS)
 	SpoolQueue *queue;
 	int64		packet_id = PG_GETARG_INT64(1);
 	text	   *reason = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
-	SpoolKept	kept = {KEPT_DEAD, REASON_DISCARDED, NULL, NULL, 0, 0};
+	SpoolKept	kept = {.state = KEPT_DEAD,.reason = REASON_DISCARDED};
 	char	   *kept_state = NULL;
 	char	   *name = NULL;
 	SpoolRow	row;
@@ -356,7 +336,7 @@ spool_discard(PG_FUNCTION_ARGS)
 	kept.message = reason ? text_to_cstring(reason) : NULL;
 	if (state.attempt_packet == packet_id)
 		kept.attempts = state.attempts;
-	if (spool_runner_alive(state.runner) &&
+	if (spool_state_owned(&state) &&
 		(state.run_packet == packet_id ||
 		 (kept_state == NULL && row.position <= state.run_last)))
 		ereport(ERROR,
@@ -376,6 +356,7 @@ spool_discard(PG_FUNCTION_ARGS)
 		if (strcmp(kept_state, KEPT_READY) == 0 && queue->order != ORDER_NONE)
 		{
 			state.ahead--;
+			count_discarded(&state);
 			spool_state_append(&state);
 		}
 		spool_kept_set(packet_id, &kept);
@@ -385,7 +366,7 @@ spool_discard(PG_FUNCTION_ARGS)
 		spool_kept_add(&row, &kept);
 		discard_stored(queue, &stream, &state, &row);
 	}
-	record(queue, name, "discard", row.seq, row.seq, packet_id, reason);
+	spool_action(queue, name, "discard", row.seq, row.seq, packet_id, reason);
 	PG_RETURN_VOID();
 }
 
@@ -421,8 +402,8 @@ spool_retry_now(PG_FUNCTION_ARGS)
 		}
 		spool_stream_walk_end(&walk);
 	}
-	record(queue, PG_ARGISNULL(1) ? NULL : stream.name, "retry_now", NO_SEQ,
-		   NO_SEQ, 0, NULL);
+	spool_action(queue, PG_ARGISNULL(1) ? NULL : stream.name, "retry_now", NO_SEQ,
+				 NO_SEQ, 0, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -431,10 +412,13 @@ static int64
 redrive_stream(SpoolQueue *queue, int64 id, Datum packet_id, bool all)
 {
 	static SpoolPlan plan = {
-		"UPDATE spool.kept SET state = 'ready', attempts = 0,"
-		" since = clock_timestamp() WHERE stream = $1"
-		" AND state IN ('dead', 'failed') AND ($2 IS NULL OR packet_id = $2)",
-		SPI_OK_UPDATE, PLAN_ARGS(INT8OID, INT8OID)
+		"WITH redriven AS (UPDATE spool.kept SET state = 'ready',"
+		"  attempts = 0, since = clock_timestamp() WHERE stream = $1"
+		"  AND state IN ('dead', 'failed') AND ($2 IS NULL OR packet_id = $2)"
+		"  RETURNING reason)"
+		" SELECT count(*), count(*) FILTER (WHERE reason <> 'late')"
+		" FROM redriven",
+		SPI_OK_SELECT, PLAN_ARGS(INT8OID, INT8OID)
 	};
 	int32		queue_id;
 	char	   *name = spool_stream_name(id, &queue_id);
@@ -442,17 +426,27 @@ redrive_stream(SpoolQueue *queue, int64 id, Datum packet_id, bool all)
 	SpoolState	state;
 	Datum		values[2];
 	char		nulls[2] = {' ', all ? 'n' : ' '};
+	SpoolSpi	spi;
 	int64		redriven;
+	int64		consumed;
 
 	if (name == NULL || queue_id != queue->id)
 		return 0;
 	spool_stream_open(queue, name, &stream, &state);
 	values[0] = Int64GetDatum(id);
 	values[1] = packet_id;
-	redriven = (int64) spool_exec_alone(&plan, values, nulls);
-	if (redriven > 0 && queue->order != ORDER_NONE)
+	spool_spi_begin(&spi);
+	(void) spool_exec(&plan, values, nulls);
+	redriven = DatumGetInt64(spool_field(0, 1, NULL));
+	consumed = DatumGetInt64(spool_field(0, 2, NULL));
+	spool_spi_end(&spi);
+	if (redriven > 0)
 	{
-		state.ahead += redriven;
+		if (queue->order != ORDER_NONE)
+			state.ahead += redriven;
+		/* late ones never counted as consumed */
+		state.consumed -= consumed;
+		state.dead -= consumed;
 		spool_state_append(&state);
 	}
 	return redriven;
@@ -491,7 +485,7 @@ spool_redrive(PG_FUNCTION_ARGS)
 
 	for (uint64 i = 0; i < n; i++)
 		redriven += redrive_stream(queue, streams[i], packet_id, all);
-	record(queue, NULL, "redrive", NO_SEQ, NO_SEQ,
-		   all ? 0 : DatumGetInt64(packet_id), NULL);
+	spool_action(queue, NULL, "redrive", NO_SEQ, NO_SEQ,
+				 all ? 0 : DatumGetInt64(packet_id), NULL);
 	PG_RETURN_INT64(redriven);
 }

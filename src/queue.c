@@ -52,8 +52,10 @@ static bool cache_stale = false;
 
 static void invalidate_cache(Datum arg, Oid relid);
 static SpoolQueue *read_queue(const char *name, MemoryContext context);
+static void read_options(SpoolQueue *queue);
+static void read_command(SpoolQueue *queue);
 static SpoolOnError on_error_from_name(const char *name);
-static int64 interval_ms(Interval *interval);
+static int64 field_ms(int column);
 static char *field_text(int column);
 static void refuse_read_only(SpoolQueue *queue);
 
@@ -137,6 +139,41 @@ spool_queue_lookup(const char *name, bool missing_ok)
 	return entry ? entry->queue : NULL;
 }
 
+/* The queue of an id, from the cache; NULL if there is none. */
+SpoolQueue *
+spool_queue_by_id(int32 id)
+{
+	static SpoolPlan plan = {
+		"SELECT name FROM spool.queue WHERE id = $1",
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[1];
+	SpoolSpi	spi;
+	char	   *name = NULL;
+
+	if (cache != NULL && !cache_stale)
+	{
+		HASH_SEQ_STATUS seq;
+		CachedQueue *entry;
+
+		hash_seq_init(&seq, cache);
+		while ((entry = hash_seq_search(&seq)) != NULL)
+			if (entry->context != NULL && entry->queue->id == id)
+			{
+				hash_seq_term(&seq);
+				return entry->queue;
+			}
+	}
+	values[0] = Int32GetDatum(id);
+	spool_spi_begin(&spi);
+	if (spool_exec(&plan, values, NULL) == 1)
+		name = MemoryContextStrdup(context,
+								   TextDatumGetCString(spool_field(0, 1, NULL)));
+	spool_spi_end(&spi);
+	return name != NULL ? spool_queue_lookup(name, true) : NULL;
+}
+
 /* Read a queue's row into a context; NULL if there is none. */
 static SpoolQueue *
 read_queue(const char *name, MemoryContext context)
@@ -145,60 +182,81 @@ read_queue(const char *name, MemoryContext context)
 		"SELECT id, owner::oid, order_by, append_only, max_attempts, on_error,"
 		" timeout, allow_job_params, ignore_payload,"
 		" retention > interval '0', history, handler, handler_path, program,"
-		" args, paused_since IS NOT NULL, acl FROM spool.queue WHERE name = $1",
+		" args, paused_since IS NOT NULL, acl, retry_delay, retry_delay_max,"
+		" gap_timeout, workers FROM spool.queue WHERE name = $1",
 		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
 	};
 	SpoolQueue *queue = NULL;
 	SpoolSpi	spi;
 	Datum		values[1];
-	bool		null;
 
 	values[0] = CStringGetTextDatum(name);
 	spool_spi_begin(&spi);
 	if (spool_exec(&plan, values, NULL) == 1)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
-		char	   *history;
-		Datum		datum;
 
 		queue = palloc0(sizeof(SpoolQueue));
 		queue->name = pstrdup(name);
-		queue->id = DatumGetInt32(spool_field(0, 1, NULL));
-		queue->owner = DatumGetObjectId(spool_field(0, 2, NULL));
-		queue->order = spool_order_from_name(field_text(3));
-		queue->append_only = DatumGetBool(spool_field(0, 4, NULL));
-		queue->on_error = on_error_from_name(field_text(6));
-		queue->max_attempts = DatumGetInt32(spool_field(0, 5, &null));
-		if (null)
-			queue->max_attempts = queue->on_error == ON_ERROR_RETRY ? 0 : 1;
-		queue->timeout_ms = interval_ms(DatumGetIntervalP(spool_field(0, 7, NULL)));
-		queue->allow_job_params = DatumGetBool(spool_field(0, 8, NULL));
-		queue->ignore_payload = DatumGetBool(spool_field(0, 9, NULL));
-		queue->retains = DatumGetBool(spool_field(0, 10, NULL));
-		history = field_text(11);
-		queue->history = strcmp(history, "all") == 0 ? HISTORY_ALL :
-			strcmp(history, "none") == 0 ? HISTORY_NONE : HISTORY_FAILURES;
-		queue->handler = field_text(12);
-		queue->handler_path = field_text(13);
-		queue->program = field_text(14);
-		datum = spool_field(0, 15, &null);
-		if (!null)
-		{
-			Datum	   *args;
-
-			deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false,
-							  TYPALIGN_INT, &args, NULL, &queue->nargs);
-			queue->args = palloc(Max(queue->nargs, 1) * sizeof(char *));
-			for (int i = 0; i < queue->nargs; i++)
-				queue->args[i] = TextDatumGetCString(args[i]);
-		}
-		queue->paused = DatumGetBool(spool_field(0, 16, NULL));
-		datum = spool_field(0, 17, &null);
-		queue->acl = null ? NULL : DatumGetAclPCopy(datum);
+		read_options(queue);
+		read_command(queue);
 		MemoryContextSwitchTo(old);
 	}
 	spool_spi_end(&spi);
 	return queue;
+}
+
+/* The options from the result's only row. */
+static void
+read_options(SpoolQueue *queue)
+{
+	char	   *history = field_text(11);
+	bool		null;
+
+	queue->id = DatumGetInt32(spool_field(0, 1, NULL));
+	queue->owner = DatumGetObjectId(spool_field(0, 2, NULL));
+	queue->order = spool_order_from_name(field_text(3));
+	queue->append_only = DatumGetBool(spool_field(0, 4, NULL));
+	queue->on_error = on_error_from_name(field_text(6));
+	queue->max_attempts = DatumGetInt32(spool_field(0, 5, &null));
+	if (null)
+		queue->max_attempts = queue->on_error == ON_ERROR_RETRY ? 0 : 1;
+	queue->timeout_ms = field_ms(7);
+	queue->allow_job_params = DatumGetBool(spool_field(0, 8, NULL));
+	queue->ignore_payload = DatumGetBool(spool_field(0, 9, NULL));
+	queue->retains = DatumGetBool(spool_field(0, 10, NULL));
+	queue->history = strcmp(history, "all") == 0 ? HISTORY_ALL :
+		strcmp(history, "none") == 0 ? HISTORY_NONE : HISTORY_FAILURES;
+	queue->paused = DatumGetBool(spool_field(0, 16, NULL));
+	queue->retry_delay_ms = field_ms(18);
+	queue->retry_delay_max_ms = field_ms(19);
+	queue->gap_timeout_ms = field_ms(20);
+	queue->workers = DatumGetInt32(spool_field(0, 21, NULL));
+}
+
+/* The command and the rights from the result's only row. */
+static void
+read_command(SpoolQueue *queue)
+{
+	Datum		datum;
+	bool		null;
+
+	queue->handler = field_text(12);
+	queue->handler_path = field_text(13);
+	queue->program = field_text(14);
+	datum = spool_field(0, 15, &null);
+	if (!null)
+	{
+		Datum	   *args;
+
+		deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false,
+						  TYPALIGN_INT, &args, NULL, &queue->nargs);
+		queue->args = palloc(Max(queue->nargs, 1) * sizeof(char *));
+		for (int i = 0; i < queue->nargs; i++)
+			queue->args[i] = TextDatumGetCString(args[i]);
+	}
+	datum = spool_field(0, 17, &null);
+	queue->acl = null ? NULL : DatumGetAclPCopy(datum);
 }
 
 /* A text field of the result's only row, or NULL. */
@@ -240,10 +298,14 @@ on_error_from_name(const char *name)
 	}
 }
 
-/* Milliseconds of an interval, a month being 30 days; at least 1 if above 0. */
+/*
+ * Milliseconds of an interval of the result's only row, a month being 30
+ * days; at least 1 if above 0.
+ */
 static int64
-interval_ms(Interval *interval)
+field_ms(int column)
 {
+	Interval   *interval = DatumGetIntervalP(spool_field(0, column, NULL));
 	double		days = interval->day + 30.0 * interval->month;
 	double		ms = interval->time / 1000.0 + days * MSECS_PER_DAY_F;
 
@@ -336,6 +398,18 @@ void
 spool_queue_numbers_lock(SpoolQueue *queue, LOCKMODE lockmode)
 {
 	LockDatabaseObject(spool_relation_oid("queue"), queue->id, 1, lockmode);
+}
+
+/* Exclude it without waiting; false if somebody shares it. */
+bool
+spool_queue_numbers_try(SpoolQueue *queue)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, spool_relation_oid("queue"),
+					   queue->id, 1);
+	return LockAcquire(&tag, ExclusiveLock, false, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* The lock of a queue, kept across commits until it is given back. */

@@ -60,11 +60,15 @@ typedef struct SpoolQueue
 	bool		append_only;
 	int32		max_attempts;	/* 0 = no limit; the default is worked in */
 	SpoolOnError on_error;
+	int64		retry_delay_ms; /* after the first failed attempt, doubled */
+	int64		retry_delay_max_ms; /* up to this */
+	int64		gap_timeout_ms; /* 0 = missing numbers are waited for */
 	int64		timeout_ms;		/* 0 = none */
 	bool		allow_job_params;
 	bool		ignore_payload;
 	bool		retains;		/* retention is above 0 */
 	SpoolHistory history;
+	int32		workers;		/* jobs that the workers run at once */
 	char	   *handler;		/* NULL = none */
 	char	   *handler_path;
 	char	   *program;		/* NULL = none */
@@ -77,10 +81,12 @@ typedef struct SpoolQueue
 extern SpoolQueue *spool_queue_open(text *name, AclMode right,
 									LOCKMODE lockmode);
 extern SpoolQueue *spool_queue_lookup(const char *name, bool missing_ok);
+extern SpoolQueue *spool_queue_by_id(int32 id);
 extern bool spool_queue_allows(SpoolQueue *queue, AclMode rights);
 extern void spool_queue_check(SpoolQueue *queue, AclMode right);
 extern bool spool_queue_reopen(SpoolQueue **queue, LOCKMODE lockmode);
 extern void spool_queue_numbers_lock(SpoolQueue *queue, LOCKMODE lockmode);
+extern bool spool_queue_numbers_try(SpoolQueue *queue);
 extern void spool_queue_session_lock(int32 id, LOCKMODE lockmode);
 extern void spool_queue_session_unlock(int32 id, LOCKMODE lockmode);
 extern bool spool_queue_has_waiters(int32 id, LOCKMODE lockmode);

@@ -30,12 +30,16 @@
 #include "spool.h"
 #include "store.h"
 
+/* The most jobs of a queue that workers run at once: what a server can have. */
+#define MAX_QUEUE_WORKERS	1024
+
 /* Arguments that create_queue and alter_queue share. */
 enum
 {
 	ARG_QUEUE, ARG_ORDER_BY, ARG_APPEND_ONLY, ARG_MAX_ATTEMPTS, ARG_ON_ERROR,
-	ARG_TIMEOUT, ARG_ALLOW_JOB_PARAMS, ARG_IGNORE_PAYLOAD, ARG_RETENTION,
-	ARG_HISTORY, ARG_OWNER, NUM_OPTIONS
+	ARG_RETRY_DELAY, ARG_RETRY_DELAY_MAX, ARG_GAP_TIMEOUT, ARG_TIMEOUT,
+	ARG_ALLOW_JOB_PARAMS, ARG_IGNORE_PAYLOAD, ARG_RETENTION, ARG_HISTORY,
+	ARG_WORKERS, ARG_OWNER, NUM_OPTIONS
 };
 
 PG_FUNCTION_INFO_V1(spool_create_queue);
@@ -137,8 +141,9 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	"delete", NULL};
 	static const char *const histories[] = {"failures", "all", "none", NULL};
 	static const char *const names[] = {"queue", "order_by", "append_only",
-		"max_attempts", "on_error", "timeout", "allow_job_params",
-	"ignore_payload", "retention", "history"};
+		"max_attempts", "on_error", "retry_delay", "retry_delay_max",
+		"gap_timeout", "timeout", "allow_job_params", "ignore_payload",
+	"retention", "history", "workers"};
 
 	for (int i = 0; complete && i < (int) lengthof(names); i++)
 		if (PG_ARGISNULL(i) && i != ARG_MAX_ATTEMPTS)
@@ -148,13 +153,21 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	check_choice(fcinfo, ARG_ORDER_BY, "order_by", orders);
 	check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
 	check_choice(fcinfo, ARG_HISTORY, "history", histories);
-	check_interval(fcinfo, ARG_TIMEOUT, "timeout");
+	for (int i = ARG_RETRY_DELAY; i <= ARG_TIMEOUT; i++)
+		check_interval(fcinfo, i, names[i]);
 	check_interval(fcinfo, ARG_RETENTION, "retention");
 	if (!PG_ARGISNULL(ARG_MAX_ATTEMPTS) && PG_GETARG_INT32(ARG_MAX_ATTEMPTS) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_attempts must not be negative"),
 				 errhint("0 means no limit.")));
+	if (!PG_ARGISNULL(ARG_WORKERS) &&
+		(PG_GETARG_INT32(ARG_WORKERS) < 0 ||
+		 PG_GETARG_INT32(ARG_WORKERS) > MAX_QUEUE_WORKERS))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("workers must be between 0 and %d",
+						MAX_QUEUE_WORKERS)));
 	if (!PG_ARGISNULL(ARG_OWNER))
 	{
 		(void) GetUserNameFromId(PG_GETARG_OID(ARG_OWNER), false);
@@ -179,13 +192,16 @@ spool_create_queue(PG_FUNCTION_ARGS)
 {
 	static SpoolPlan plan = {
 		"INSERT INTO spool.queue (id, name, order_by, append_only,"
-		" max_attempts, on_error, timeout, allow_job_params, ignore_payload,"
-		" retention, history, owner)"
+		" max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout,"
+		" timeout, allow_job_params, ignore_payload, retention, history,"
+		" workers, owner)"
 		" VALUES (nextval('spool.queue_id_seq'), $1, $2, $3, $4, $5, $6, $7,"
-		" $8, $9, $10, $11::oid::regrole) ON CONFLICT (name) DO NOTHING",
+		" $8, $9, $10, $11, $12, $13, $14, $15::oid::regrole)"
+		" ON CONFLICT (name) DO NOTHING",
 		SPI_OK_INSERT,
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
-				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID)
+				  INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID,
+				  INTERVALOID, TEXTOID, INT4OID, OIDOID)
 	};
 	bool		if_not_exists;
 	char	   *name = queue_name_arg(fcinfo);
@@ -218,17 +234,22 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 		"UPDATE spool.queue SET order_by = COALESCE($2, order_by),"
 		" append_only = COALESCE($3, append_only),"
 		" max_attempts = COALESCE($4, max_attempts),"
-		" on_error = COALESCE($5, on_error), timeout = COALESCE($6, timeout),"
-		" allow_job_params = COALESCE($7, allow_job_params),"
-		" ignore_payload = COALESCE($8, ignore_payload),"
-		" retention = COALESCE($9, retention),"
-		" history = COALESCE($10, history),"
-		" owner = COALESCE($11::oid::regrole, owner), acl = $12"
+		" on_error = COALESCE($5, on_error),"
+		" retry_delay = COALESCE($6, retry_delay),"
+		" retry_delay_max = COALESCE($7, retry_delay_max),"
+		" gap_timeout = COALESCE($8, gap_timeout),"
+		" timeout = COALESCE($9, timeout),"
+		" allow_job_params = COALESCE($10, allow_job_params),"
+		" ignore_payload = COALESCE($11, ignore_payload),"
+		" retention = COALESCE($12, retention),"
+		" history = COALESCE($13, history),"
+		" workers = COALESCE($14, workers),"
+		" owner = COALESCE($15::oid::regrole, owner), acl = $16"
 		" WHERE name = $1",
 		SPI_OK_UPDATE,
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
-				  BOOLOID, BOOLOID, INTERVALOID, TEXTOID, OIDOID,
-				  ACLITEMARRAYOID)
+				  INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID,
+				  INTERVALOID, TEXTOID, INT4OID, OIDOID, ACLITEMARRAYOID)
 	};
 	Datum		values[NUM_OPTIONS + 1];
 	char		nulls[NUM_OPTIONS + 1];

@@ -22,11 +22,14 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "runner.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -38,13 +41,20 @@ enum
 	STATE_CONSUMER = 1, STATE_STREAM, STATE_VERSION, STATE_NEXT, STATE_HIGH,
 	STATE_LOW, STATE_LOOKED, STATE_AHEAD, STATE_ATTEMPTS,
 	STATE_ATTEMPT_PACKET, STATE_RUNNER, STATE_RUN_PACKET, STATE_RUN_LAST,
-	STATE_RUN_JOBS, STATE_SOLO, STATE_SINCE, STATE_FAILURE, STATE_PAUSED,
+	STATE_RUN_JOBS, STATE_SOLO, STATE_CONSUMED, STATE_DONE, STATE_FAILED,
+	STATE_DEAD, STATE_SUPERSEDED, STATE_SINCE, STATE_RUN_SINCE,
+	STATE_RETRY_AT, STATE_DEADLINE, STATE_CLAIMED, STATE_ROLE,
+	STATE_APPLICATION, STATE_FAILURE, STATE_PAUSED,
 	STATE_COLUMNS = STATE_PAUSED
 };
 
 static TransactionId slot_writer(TupleTableSlot *slot);
 static char *text_or_null(Datum value, bool null);
+static TimestampTz time_or_zero(Datum value, bool null);
+static void read_claimed(Datum value, bool null, SpoolState *state);
 static void read_slot(TupleTableSlot *slot, SpoolState *state);
+static Datum claimed_array(const SpoolState *state);
+static void fill_nullable(TupleTableSlot *slot, const SpoolState *state);
 
 /* The first state of a new stream. */
 void
@@ -81,11 +91,48 @@ read_slot(TupleTableSlot *slot, SpoolState *state)
 	state->run_last = DatumGetInt64(values[STATE_RUN_LAST]);
 	state->run_jobs = DatumGetInt32(values[STATE_RUN_JOBS]);
 	state->solo = DatumGetInt32(values[STATE_SOLO]);
+	state->consumed = DatumGetInt64(values[STATE_CONSUMED]);
+	state->done = DatumGetInt64(values[STATE_DONE]);
+	state->failed = DatumGetInt64(values[STATE_FAILED]);
+	state->dead = DatumGetInt64(values[STATE_DEAD]);
+	state->superseded = DatumGetInt64(values[STATE_SUPERSEDED]);
 	state->since = DatumGetTimestampTz(values[STATE_SINCE]);
+	state->run_since = time_or_zero(values[STATE_RUN_SINCE],
+									nulls[STATE_RUN_SINCE]);
+	state->retry_at = time_or_zero(values[STATE_RETRY_AT],
+								   nulls[STATE_RETRY_AT]);
+	state->deadline = time_or_zero(values[STATE_DEADLINE],
+								   nulls[STATE_DEADLINE]);
+	read_claimed(values[STATE_CLAIMED], nulls[STATE_CLAIMED], state);
+	state->role = text_or_null(values[STATE_ROLE], nulls[STATE_ROLE]);
+	state->application = text_or_null(values[STATE_APPLICATION],
+									  nulls[STATE_APPLICATION]);
 	state->failure = text_or_null(values[STATE_FAILURE],
 								  nulls[STATE_FAILURE]);
 	state->paused = text_or_null(values[STATE_PAUSED],
 								 nulls[STATE_PAUSED]);
+}
+
+static TimestampTz
+time_or_zero(Datum value, bool null)
+{
+	return null ? 0 : DatumGetTimestampTz(value);
+}
+
+/* The ids of a claim's packets. */
+static void
+read_claimed(Datum value, bool null, SpoolState *state)
+{
+	ArrayType  *array;
+
+	state->claimed = NULL;
+	state->nclaimed = 0;
+	if (null)
+		return;
+	array = DatumGetArrayTypePCopy(value);
+	state->claimed = (int64 *) ((char *) array +
+								ARR_OVERHEAD_NONULLS(ARR_NDIM(array)));
+	state->nclaimed = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 }
 
 /*
@@ -184,6 +231,70 @@ text_or_null(Datum value, bool null)
 	return null ? NULL : TextDatumGetCString(value);
 }
 
+static Datum
+claimed_array(const SpoolState *state)
+{
+	Datum	   *ids = palloc(state->nclaimed * sizeof(Datum));
+
+	for (int i = 0; i < state->nclaimed; i++)
+		ids[i] = Int64GetDatum(state->claimed[i]);
+	return PointerGetDatum(construct_array(ids, state->nclaimed, INT8OID, 8,
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Put the columns of a state that may be null into a slot. */
+static void
+fill_nullable(TupleTableSlot *slot, const SpoolState *state)
+{
+	Datum	   *values = slot->tts_values - 1;
+	bool	   *nulls = slot->tts_isnull - 1;
+
+#define PUT(column, known, value) \
+	(nulls[column] = !(known), values[column] = (known) ? (value) : (Datum) 0)
+
+	PUT(STATE_RUN_SINCE, state->run_since != 0,
+		TimestampTzGetDatum(state->run_since));
+	PUT(STATE_RETRY_AT, state->retry_at != 0,
+		TimestampTzGetDatum(state->retry_at));
+	PUT(STATE_DEADLINE, state->deadline != 0,
+		TimestampTzGetDatum(state->deadline));
+	PUT(STATE_CLAIMED, state->nclaimed > 0, claimed_array(state));
+	PUT(STATE_ROLE, state->role != NULL, CStringGetTextDatum(state->role));
+	PUT(STATE_APPLICATION, state->application != NULL,
+		CStringGetTextDatum(state->application));
+	PUT(STATE_FAILURE, state->failure != NULL,
+		CStringGetTextDatum(state->failure));
+	PUT(STATE_PAUSED, state->paused != NULL,
+		CStringGetTextDatum(state->paused));
+#undef PUT
+}
+
+/*
+ * Whether somebody owns the stream: a runner that is alive or a claim whose
+ * lease is not over.
+ */
+bool
+spool_state_owned(const SpoolState *state)
+{
+	if (state->deadline != 0)
+		return state->deadline > GetCurrentTimestamp();
+	return spool_runner_alive(state->runner);
+}
+
+/* Make a state name no owner. */
+void
+spool_state_disown(SpoolState *state)
+{
+	state->runner = 0;
+	state->run_packet = 0;
+	state->run_jobs = 0;
+	state->run_since = 0;
+	state->deadline = 0;
+	state->nclaimed = 0;
+	state->role = NULL;
+	state->application = NULL;
+}
+
 /*
  * Append a state as the newest one.  The caller holds the stream's lock and
  * read the state it derives from under it.
@@ -217,13 +328,13 @@ spool_state_append(SpoolState *state)
 	values[STATE_RUN_LAST] = Int64GetDatum(state->run_last);
 	values[STATE_RUN_JOBS] = Int32GetDatum(state->run_jobs);
 	values[STATE_SOLO] = Int32GetDatum(state->solo);
+	values[STATE_CONSUMED] = Int64GetDatum(state->consumed);
+	values[STATE_DONE] = Int64GetDatum(state->done);
+	values[STATE_FAILED] = Int64GetDatum(state->failed);
+	values[STATE_DEAD] = Int64GetDatum(state->dead);
+	values[STATE_SUPERSEDED] = Int64GetDatum(state->superseded);
 	values[STATE_SINCE] = TimestampTzGetDatum(state->since);
-	slot->tts_isnull[STATE_FAILURE - 1] = state->failure == NULL;
-	if (state->failure)
-		values[STATE_FAILURE] = CStringGetTextDatum(state->failure);
-	slot->tts_isnull[STATE_PAUSED - 1] = state->paused == NULL;
-	if (state->paused)
-		values[STATE_PAUSED] = CStringGetTextDatum(state->paused);
+	fill_nullable(slot, state);
 	ExecStoreVirtualTuple(slot);
 
 	table_tuple_insert(writer.rel, slot, GetCurrentCommandId(true), 0, NULL);

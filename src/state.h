@@ -8,7 +8,10 @@
 
 #include "utils/timestamp.h"
 
-/* The newest state of a stream; the columns of spool.state. */
+/*
+ * The newest state of a stream; the columns of spool.state.  A stream is
+ * owned by a runner, or, if there is a deadline, by a claim of that number.
+ */
 typedef struct SpoolState
 {
 	int64		stream;
@@ -25,7 +28,19 @@ typedef struct SpoolState
 	int64		run_last;
 	int32		run_jobs;
 	int32		solo;
+	int64		consumed;
+	int64		done;
+	int64		failed;
+	int64		dead;
+	int64		superseded;
 	TimestampTz since;
+	TimestampTz run_since;		/* 0 = nothing runs */
+	TimestampTz retry_at;		/* 0 = at once */
+	TimestampTz deadline;		/* of a claim; 0 = no claim */
+	int64	   *claimed;		/* ids of the packets of a claim */
+	int			nclaimed;
+	char	   *role;			/* who claimed */
+	char	   *application;
 	char	   *failure;
 	char	   *paused;
 	TransactionId writer;		/* who wrote the row */
@@ -35,5 +50,7 @@ extern bool spool_state_newest(int64 stream, SpoolState *state);
 extern void spool_state_check_snapshot(const SpoolState *state);
 extern void spool_state_append(SpoolState *state);
 extern void spool_state_init(SpoolState *state, int64 stream);
+extern bool spool_state_owned(const SpoolState *state);
+extern void spool_state_disown(SpoolState *state);
 
 #endif							/* SPOOL_STATE_H */

@@ -332,20 +332,39 @@ spool_store_find(SpoolRow *row)
 	return found;
 }
 
-/* The lowest number stored in a stream, not below from; false if none is. */
+/*
+ * The first packet of a stream, not below a position, without its bytes;
+ * false if there is none.
+ */
 bool
-spool_store_first(int64 stream, int64 from, int64 *seq)
+spool_store_first(int64 stream, int64 from, SpoolRow *row)
 {
 	SpoolScan	scan;
-	SpoolRow	row;
 	bool		found;
 
 	spool_store_scan_begin(&scan, stream, from, ForwardScanDirection);
-	found = spool_store_scan_next(&scan, &row);
-	if (found)
-		*seq = row.seq;
+	found = spool_store_scan_next(&scan, row);
+	row->packet = NULL;
 	spool_store_scan_end(&scan);
 	return found;
+}
+
+/* How many packets of a stream lie from a position to below another. */
+int64
+spool_store_count(int64 stream, int64 from, int64 below)
+{
+	SpoolScan	scan;
+	SpoolRow	row;
+	int64		count = 0;
+
+	if (from >= below)
+		return 0;
+	spool_store_scan_range(&scan, stream, from, below - 1,
+						   ForwardScanDirection);
+	while (spool_store_scan_next(&scan, &row))
+		count++;
+	spool_store_scan_end(&scan);
+	return count;
 }
 
 /*

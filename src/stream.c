@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "queue.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -122,6 +123,40 @@ spool_stream_find(SpoolQueue *queue, const char *name, SpoolStream *stream)
 	return found;
 }
 
+/* Find a stream of a queue by its id; false if there is none. */
+bool
+spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
+{
+	Relation	heap = table_open(spool_relation_oid("stream"),
+								  AccessShareLock);
+	Relation	index = index_open(spool_relation_oid("stream_pkey"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	IndexScanDesc desc;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	desc = compat_index_beginscan(heap, index, snapshot, 1);
+	index_rescan(desc, &key, 1, NULL, 0);
+	found = index_getnext_slot(desc, ForwardScanDirection, slot);
+	if (found)
+	{
+		slot_getallattrs(slot);
+		found = DatumGetInt32(slot->tts_values[STREAM_QUEUE - 1]) == queue->id;
+		stream->id = id;
+		stream->name = TextDatumGetCString(slot->tts_values[STREAM_NAME - 1]);
+		stream->tid = slot->tts_tid;
+	}
+	index_endscan(desc);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(heap, NoLock);
+	return found;
+}
+
 /*
  * Find a stream or create it with its first state.  Waits for a transaction
  * that is creating the same one.
@@ -176,8 +211,8 @@ spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 }
 
 /*
- * Find a stream, wait for its consumer's lock and read its state; 42704 if
- * there is none.
+ * Find a stream, wait for its consumer's lock and read its state, to change
+ * it; 42704 if there is none.  Workers look at it after the commit.
  */
 void
 spool_stream_open(SpoolQueue *queue, const char *name, SpoolStream *stream,
@@ -191,6 +226,18 @@ spool_stream_open(SpoolQueue *queue, const char *name, SpoolStream *stream,
 						name, queue->name)));
 	spool_stream_state(queue, stream, state);
 	spool_state_check_snapshot(state);
+	spool_hint(queue->id, stream->id);
+}
+
+/* Note why a stream does not go on, and tell it in the log. */
+void
+spool_stream_blocked(SpoolQueue *queue, const SpoolStream *stream,
+					 SpoolState *state, char *reason)
+{
+	state->failure = reason;
+	ereport(LOG,
+			(errmsg("stream \"%s\" of queue \"%s\" is blocked: %s",
+					stream->name, queue->name, reason)));
 }
 
 /* The name of a stream and the id of its queue, or NULL. */

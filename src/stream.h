@@ -46,6 +46,8 @@ typedef enum SpoolNumbering
 
 extern bool spool_stream_find(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream);
+extern bool spool_stream_by_id(SpoolQueue *queue, int64 id,
+							   SpoolStream *stream);
 extern void spool_stream_get(SpoolQueue *queue, const char *name,
 							 SpoolStream *stream);
 extern bool spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait);
@@ -58,6 +60,8 @@ extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 							   SpoolState *state);
 extern void spool_stream_open(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream, SpoolState *state);
+extern void spool_stream_blocked(SpoolQueue *queue, const SpoolStream *stream,
+								 SpoolState *state, char *reason);
 extern char *spool_stream_name(int64 id, int32 *queue);
 
 extern SpoolNumbering spool_numbering(int64 stream);

@@ -4,7 +4,8 @@
  *
  * take consumes in the caller's transaction: its commit is "done", its
  * rollback brings all packets back.  The result is materialized, so that it
- * does not matter how many of its rows are read.
+ * does not matter how many of its rows are read.  A packet that failed is
+ * handed out whether or not its retry is due.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -123,6 +124,7 @@ hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
 
 	memset(&d, 0, sizeof(d));
 	d.mode = mode;
+	d.early = true;
 	d.limit = PG_GETARG_INT32(1);
 	d.mark = PG_INT64_MAX;
 	d.until = DT_NOEND;

@@ -315,7 +315,7 @@ find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain, bool *taken)
 static void
 write_late(SpoolQueue *queue, SpoolRow *row, SpoolWritten *written)
 {
-	SpoolKept	late = {KEPT_DEAD, REASON_LATE, NULL, NULL, 0, 0};
+	SpoolKept	late = {.state = KEPT_DEAD,.reason = REASON_LATE};
 
 	written->status = "late";
 	written->packet_id = 0;

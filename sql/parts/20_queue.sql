@@ -10,11 +10,15 @@ CREATE TABLE spool.queue (
     append_only      pg_catalog.bool     NOT NULL,
     max_attempts     pg_catalog.int4,
     on_error         pg_catalog.text     NOT NULL,
+    retry_delay      pg_catalog.interval NOT NULL,
+    retry_delay_max  pg_catalog.interval NOT NULL,
+    gap_timeout      pg_catalog.interval NOT NULL,
     timeout          pg_catalog.interval NOT NULL,
     allow_job_params pg_catalog.bool     NOT NULL,
     ignore_payload   pg_catalog.bool     NOT NULL,
     retention        pg_catalog.interval NOT NULL,
     history          pg_catalog.text     NOT NULL,
+    workers          pg_catalog.int4     NOT NULL,
     handler          pg_catalog.text,
     handler_path     pg_catalog.text,
     program          pg_catalog.text,
@@ -34,11 +38,15 @@ CREATE FUNCTION spool.create_queue(
     append_only      pg_catalog.bool     DEFAULT false,
     max_attempts     pg_catalog.int4     DEFAULT NULL,
     on_error         pg_catalog.text     DEFAULT 'retry',
+    retry_delay      pg_catalog.interval DEFAULT '1 s',
+    retry_delay_max  pg_catalog.interval DEFAULT '1 hour',
+    gap_timeout      pg_catalog.interval DEFAULT '0',
     timeout          pg_catalog.interval DEFAULT '0',
     allow_job_params pg_catalog.bool     DEFAULT false,
     ignore_payload   pg_catalog.bool     DEFAULT false,
     retention        pg_catalog.interval DEFAULT '0',
     history          pg_catalog.text     DEFAULT 'failures',
+    workers          pg_catalog.int4     DEFAULT 0,
     owner            pg_catalog.regrole  DEFAULT NULL,
     if_not_exists    pg_catalog.bool     DEFAULT false
 ) RETURNS pg_catalog.void
@@ -51,11 +59,15 @@ CREATE FUNCTION spool.alter_queue(
     append_only      pg_catalog.bool     DEFAULT NULL,
     max_attempts     pg_catalog.int4     DEFAULT NULL,
     on_error         pg_catalog.text     DEFAULT NULL,
+    retry_delay      pg_catalog.interval DEFAULT NULL,
+    retry_delay_max  pg_catalog.interval DEFAULT NULL,
+    gap_timeout      pg_catalog.interval DEFAULT NULL,
     timeout          pg_catalog.interval DEFAULT NULL,
     allow_job_params pg_catalog.bool     DEFAULT NULL,
     ignore_payload   pg_catalog.bool     DEFAULT NULL,
     retention        pg_catalog.interval DEFAULT NULL,
     history          pg_catalog.text     DEFAULT NULL,
+    workers          pg_catalog.int4     DEFAULT NULL,
     owner            pg_catalog.regrole  DEFAULT NULL
 ) RETURNS pg_catalog.void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_alter_queue';
@@ -121,8 +133,9 @@ COMMENT ON FUNCTION spool.has_queue_privilege IS 'whether the current user holds
 CREATE VIEW spool.queues WITH (security_barrier) AS
 SELECT q.name AS queue, q.owner, q.order_by, q.append_only,
        COALESCE(q.max_attempts, CASE q.on_error WHEN 'retry' THEN 0 ELSE 1 END) AS max_attempts,
-       q.on_error, q.timeout, q.allow_job_params, q.ignore_payload,
-       q.retention, q.history, q.handler, q.program, q.args,
+       q.on_error, q.retry_delay, q.retry_delay_max, q.gap_timeout,
+       q.timeout, q.allow_job_params, q.ignore_payload, q.retention,
+       q.history, q.workers, q.handler, q.program, q.args,
        q.paused_since, q.pause_reason, q.acl
   FROM spool.queue q
  WHERE spool.has_queue_privilege(q.name, 'any');

@@ -35,11 +35,23 @@ CREATE TABLE spool.state (
     run_last       pg_catalog.int8 NOT NULL,
     run_jobs       pg_catalog.int4 NOT NULL,
     solo           pg_catalog.int4 NOT NULL,
+    consumed       pg_catalog.int8 NOT NULL,
+    done           pg_catalog.int8 NOT NULL,
+    failed         pg_catalog.int8 NOT NULL,
+    dead           pg_catalog.int8 NOT NULL,
+    superseded     pg_catalog.int8 NOT NULL,
     since          pg_catalog.timestamptz NOT NULL,
+    run_since      pg_catalog.timestamptz,
+    retry_at       pg_catalog.timestamptz,
+    deadline       pg_catalog.timestamptz,
+    claimed        pg_catalog.int8[],
+    role           pg_catalog.text,
+    application    pg_catalog.text,
     failure        pg_catalog.text,
     paused         pg_catalog.text,
     PRIMARY KEY (consumer, stream, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.5);
+CREATE INDEX state_claim ON spool.state (runner) WHERE deadline IS NOT NULL;
 COMMENT ON TABLE spool.state IS 'appended states of streams; the one with the highest version holds';
 COMMENT ON COLUMN spool.state.next IS 'the cursor: nothing below it is handed out';
 COMMENT ON COLUMN spool.state.high IS 'the highest number consumed so far';
@@ -47,11 +59,21 @@ COMMENT ON COLUMN spool.state.low IS 'position below which no packet waits, in q
 COMMENT ON COLUMN spool.state.looked IS 'when packets were last looked for from the start rather than from low';
 COMMENT ON COLUMN spool.state.ahead IS 'packets in kept that are handed out ahead of the cursor';
 COMMENT ON COLUMN spool.state.attempts IS 'failed attempts of attempt_packet';
-COMMENT ON COLUMN spool.state.runner IS 'who runs jobs of the stream, 0 = nobody; alive while it holds the lock of that number';
+COMMENT ON COLUMN spool.state.runner IS 'who has jobs of the stream, 0 = nobody; a runner is alive while it holds the lock of that number, a claim until its deadline';
 COMMENT ON COLUMN spool.state.run_packet IS 'the first packet that runs';
 COMMENT ON COLUMN spool.state.run_last IS 'position of the last packet that runs';
 COMMENT ON COLUMN spool.state.run_jobs IS 'how many packets run at the most';
 COMMENT ON COLUMN spool.state.solo IS 'jobs still to be run one by one, after a runner died with several';
+COMMENT ON COLUMN spool.state.consumed IS 'packets consumed so far, in whatever way';
+COMMENT ON COLUMN spool.state.done IS 'packets consumed with success so far, NOPs among them';
+COMMENT ON COLUMN spool.state.failed IS 'failed attempts so far';
+COMMENT ON COLUMN spool.state.dead IS 'packets that became dead letters or were left so far';
+COMMENT ON COLUMN spool.state.superseded IS 'packets that a newer one made superfluous so far, in order of the latest';
+COMMENT ON COLUMN spool.state.run_since IS 'since when the owner has its jobs';
+COMMENT ON COLUMN spool.state.retry_at IS 'when the head that failed may be tried again; NULL = at once';
+COMMENT ON COLUMN spool.state.deadline IS 'end of the lease if the owner is a claim';
+COMMENT ON COLUMN spool.state.claimed IS 'ids of the packets of a claim that are not acknowledged';
+COMMENT ON COLUMN spool.state.role IS 'who claimed';
 COMMENT ON COLUMN spool.state.since IS 'when this row was written';
 COMMENT ON COLUMN spool.state.paused IS 'reason of a pause; NULL = not paused';
 
@@ -86,13 +108,29 @@ CREATE TABLE spool.kept (
     attempts  pg_catalog.int4 NOT NULL,
     runner    pg_catalog.int8 NOT NULL,
     since     pg_catalog.timestamptz NOT NULL,
+    due       pg_catalog.timestamptz,
+    role      pg_catalog.text,
+    application pg_catalog.text,
     arrived   pg_catalog.timestamptz,
     packet    spool.packet NOT NULL
 );
 CREATE INDEX kept_stream ON spool.kept (stream, seq);
 CREATE INDEX kept_ahead ON spool.kept (stream, seq, packet_id) WHERE state IN ('ready', 'running');
+CREATE INDEX kept_claim ON spool.kept (runner) WHERE state = 'running' AND due IS NOT NULL;
 CREATE INDEX kept_done ON spool.kept (since) WHERE state = 'done';
+COMMENT ON COLUMN spool.kept.due IS 'ready: not to be handed out before; running: end of the lease if the owner is a claim';
 COMMENT ON TABLE spool.kept IS 'packets set aside: done (retained), failed (left), dead, and ready or running ahead of the cursor';
+
+CREATE TABLE spool.tally (
+    stream     pg_catalog.int8 NOT NULL,
+    consumed   pg_catalog.int8 NOT NULL,
+    done       pg_catalog.int8 NOT NULL,
+    failed     pg_catalog.int8 NOT NULL,
+    dead       pg_catalog.int8 NOT NULL,
+    late       pg_catalog.int8 NOT NULL,
+    duplicates pg_catalog.int8 NOT NULL
+);
+COMMENT ON TABLE spool.tally IS 'counts beside those of spool.state, to be added up: of queues without order, and of packets that were written late or twice';
 
 CREATE TABLE spool.attempt (
     queue       pg_catalog.int4 NOT NULL,

@@ -72,8 +72,8 @@ params_raw(packet spool.packet) bytea[]
 env_raw(packet spool.packet) TABLE(name bytea, value bytea)
 info(packet spool.packet) TABLE(name text, value text)
 filename(packet spool.packet) text
-create_queue(queue text, order_by text = 'sequence', append_only boolean = false, max_attempts integer = NULL, on_error text = 'retry', timeout interval = '00:00:00', allow_job_params boolean = false, ignore_payload boolean = false, retention interval = '00:00:00', history text = 'failures', owner regrole = NULL, if_not_exists boolean = false) void
-alter_queue(queue text, order_by text = NULL, append_only boolean = NULL, max_attempts integer = NULL, on_error text = NULL, timeout interval = NULL, allow_job_params boolean = NULL, ignore_payload boolean = NULL, retention interval = NULL, history text = NULL, owner regrole = NULL) void
+create_queue(queue text, order_by text = 'sequence', append_only boolean = false, max_attempts integer = NULL, on_error text = 'retry', retry_delay interval = '00:00:01', retry_delay_max interval = '01:00:00', gap_timeout interval = '00:00:00', timeout interval = '00:00:00', allow_job_params boolean = false, ignore_payload boolean = false, retention interval = '00:00:00', history text = 'failures', workers integer = 0, owner regrole = NULL, if_not_exists boolean = false) void
+alter_queue(queue text, order_by text = NULL, append_only boolean = NULL, max_attempts integer = NULL, on_error text = NULL, retry_delay interval = NULL, retry_delay_max interval = NULL, gap_timeout interval = NULL, timeout interval = NULL, allow_job_params boolean = NULL, ignore_payload boolean = NULL, retention interval = NULL, history text = NULL, workers integer = NULL, owner regrole = NULL) void
 drop_queue(queue text, force boolean = false, if_exists boolean = false) void
 pause_queue(queue text, stream text = NULL, reason text = NULL) void
 resume_queue(queue text, stream text = NULL) void
@@ -121,7 +121,7 @@ SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmo
     ('spool.inbox', 'queue text, stream text, packet spool.packet'),
     ('spool.attempts', 'queue text, stream text, seq bigint, packet_id bigint, attempt integer, started_at timestamp with time zone, finished_at timestamp with time zone, outcome text, exit_code integer, signal integer, sqlstate text, message text, stdout bytea, stderr bytea'),
     ('spool.dead_letters', 'source text, name text, stream text, seq bigint, target text, packet_id bigint, reason text, sqlstate text, message text, attempts integer, since timestamp with time zone'),
-    ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]')
+    ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, retry_delay interval, retry_delay_max interval, gap_timeout interval, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, workers integer, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]')
 ) v(rel, columns);
 SELECT results_eq($$SELECT format('%s %s %s', castsource::regtype, casttarget::regtype, castcontext) COLLATE "C" FROM pg_cast WHERE 'spool.packet'::regtype IN (castsource, casttarget) ORDER BY 1$$,
     $$VALUES ('bytea spool.packet i'::text COLLATE "C"), ('spool.packet bytea a')$$, 'catalog: casts');

@@ -64,7 +64,7 @@ SELECT spool.enqueue_many('none f92', '{1,bad,2,3}'::text[]) \g /dev/null
 CALL spool.process('none f92') \gset
 SELECT is(:'SQLSTATE', '38000'::text, 'F92: a failure under retry is reported');
 SELECT is(pg_temp.ran(), '1 2 3', 'F92: it blocks nothing');
-SELECT is(pg_temp.listed('none f92'), 'bad ready', 'F92: the failed one stays');
+SELECT is(pg_temp.listed('none f92'), 'bad retrying', 'F92: the failed one stays');
 SELECT is((SELECT attempts FROM spool.ls('none f92')), 1, 'F92: its attempt is counted');
 SELECT spool.enqueue('none f92', '4') \g /dev/null
 CALL spool.process('none f92') \gset

@@ -1,0 +1,51 @@
+/*-------------------------------------------------------------------------
+ * shmem.h
+ *	  Shared memory: slots of managers and workers, and hints where work may
+ *	  be.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_SHMEM_H
+#define SPOOL_SHMEM_H
+
+#include "utils/timestamp.h"
+
+/* Streams of one queue that are remembered; beyond that all are looked at. */
+#define SPOOL_MAX_HINTS 16
+
+/* Stands for all streams of a queue. */
+#define SPOOL_ALL_STREAMS 0
+
+/* ---- any backend: hints, told when the transaction commits ---- */
+extern void spool_hint(int32 queue, int64 stream);
+extern void spool_hint_later(int32 queue, int64 stream, TimestampTz due);
+extern void spool_hint_holds(int32 queue, int64 stream);	/* told also at abort,
+															 * if somebody skipped
+															 * it */
+extern void spool_hint_skipped(int32 queue);	/* at once */
+extern void spool_hint_done(int32 queue, int64 jobs);	/* for rates */
+extern void spool_hint_schedule(TimestampTz due);	/* a job waits for its
+													 * run_at */
+
+/* ---- CALL wait ---- */
+extern bool spool_wait_begin(int32 queue);	/* false: no shared memory */
+extern bool spool_wait(int32 queue, long timeout_ms);	/* true: told of news */
+extern void spool_wait_end(int32 queue);
+
+/* ---- workers: what to look at ---- */
+typedef struct SpoolWork
+{
+	int32		queue;
+	bool		all;			/* look at all streams */
+	int			nstreams;
+	int64		streams[SPOOL_MAX_HINTS];
+} SpoolWork;
+
+extern bool spool_work_enter(int32 *queue);
+extern void spool_work_take(int32 queue, int max, SpoolWork *work);
+extern void spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all);
+extern void spool_work_leave(int32 queue);
+extern bool spool_work_elsewhere(int32 queue);
+extern bool spool_work_stopping(void);
+extern void spool_work_running(int64 stream, int64 seq);	/* for the view workers */
+
+#endif							/* SPOOL_SHMEM_H */
