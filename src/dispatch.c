@@ -9,10 +9,8 @@
  * locked to the end of the transaction, its newest state is read after that,
  * and its packets are collected by the rules in collect.c.
  *
- * A state that names a runner means that jobs of the stream run.  If the
- * runner is dead, the jobs it was given are offered again: a single one with
- * its attempt counted as crashed, several (which one killed the runner is not
- * known) one by one.
+ * A state that names an owner means that jobs of the stream run.  What a dead
+ * one left is taken over first (reclaim.c).
  *
  * With k streams picked each gives limit / k jobs, then what is left goes
  * round.  The jobs come out sorted by (first packet of the stream, number).
@@ -20,16 +18,12 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 
 #include "action.h"
-#include "attempt.h"
 #include "dispatch.h"
-#include "history.h"
-#include "runner.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -50,10 +44,6 @@ typedef enum Look
 	LOOK_GAP					/* its gap is to be passed over or reported */
 } Look;
 
-/* Why an attempt counts as crashed. */
-#define RUNNER_DIED "the runner died"
-#define LEASE_OVER	"the lease was over"
-
 /* A gap is reported when packets have waited behind it for so long. */
 #define GAP_REPORT_MS 10000
 
@@ -61,7 +51,6 @@ static HTAB *round_robins = NULL;
 
 static char *last_stream(SpoolQueue *queue);
 static void remember_stream(SpoolQueue *queue, const char *name);
-static void look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
 static bool look_at_none(SpoolDispatch *d, const SpoolStream *stream);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
@@ -70,19 +59,10 @@ static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
 static bool lock_stream(SpoolDispatch *d, SpoolStream *stream);
 static void pass_gap(SpoolDispatch *d, SpoolPick *pick);
 static void try_hints(SpoolDispatch *d);
-static bool may_consume(SpoolDispatch *d, SpoolPick *pick);
-static void reclaim(SpoolDispatch *d, SpoolPick *pick);
-static void reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
-static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
-						   const SpoolOrphan *orphan, bool alone);
 static void walk_streams(SpoolDispatch *d);
 static void share_out(SpoolDispatch *d);
 static int	compare_heads(const ListCell *a, const ListCell *b);
 static void sort_out(SpoolDispatch *d);
-static void dispatch_override(SpoolDispatch *d, const char *stream);
-static bool override_collect(SpoolDispatch *d, const char *stream,
-							 int64 limit);
-static SpoolPick *override_pick(SpoolDispatch *d, int64 stream, const char *name);
 
 /* The effective order of a call; 22023 if the queue cannot be read in it. */
 SpoolOrder
@@ -172,7 +152,7 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 
 	if (d->override)
 	{
-		dispatch_override(d, stream);
+		spool_dispatch_override(d, stream);
 		return;
 	}
 	if (!spool_by_number(d->order))
@@ -231,13 +211,13 @@ look_at_none(SpoolDispatch *d, const SpoolStream *stream)
 	due = spool_kept_next_due(stream->id);
 	if (due <= GetCurrentTimestamp())
 		return true;
-	look_again(d, stream->id, due);
+	spool_look_again(d, stream->id, due);
 	return false;
 }
 
 /* A stream may be ready at a time: remember it, and let workers know. */
-static void
-look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
+void
+spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 {
 	d->due = Min(d->due, when);
 	if (d->watching && when != DT_NOEND)
@@ -264,12 +244,12 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 		if (!spool_state_owned(&state))
 			return LOOK_WORK;
 		if (state.deadline != 0)
-			look_again(d, stream->id, state.deadline);
+			spool_look_again(d, stream->id, state.deadline);
 		return LOOK_NOTHING;
 	}
 	if (!d->early && state.retry_at > GetCurrentTimestamp())
 	{
-		look_again(d, stream->id, state.retry_at);
+		spool_look_again(d, stream->id, state.retry_at);
 		return LOOK_NOTHING;
 	}
 	if (state.ahead > 0)
@@ -301,14 +281,14 @@ look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 		over = first->arrived + 1000 * d->queue->gap_timeout_ms;
 		if (over <= now)
 			return LOOK_GAP;
-		look_again(d, stream->id, over);
+		spool_look_again(d, stream->id, over);
 	}
 	if (d->watching && state->failure == NULL)
 	{
 		over = first->arrived + INT64CONST(1000) * GAP_REPORT_MS;
 		if (over <= now)
 			return LOOK_GAP;
-		look_again(d, stream->id, over);
+		spool_look_again(d, stream->id, over);
 	}
 	return LOOK_NOTHING;
 }
@@ -411,14 +391,14 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	pick->before = pick->state;
 	if (d->mode != DISPATCH_PEEK)
 		spool_state_check_snapshot(&pick->state);
-	if (!may_consume(d, pick))
+	if (!spool_may_consume(d, pick))
 		return false;
 	if (look == LOOK_GAP)
 		pass_gap(d, pick);
 	if (spool_owns(d->mode) && !d->early &&
 		pick->state.retry_at > GetCurrentTimestamp())
 	{
-		look_again(d, stream->id, pick->state.retry_at);
+		spool_look_again(d, stream->id, pick->state.retry_at);
 		pick->ended = true;
 	}
 
@@ -436,7 +416,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	if (!pick->ended && want > 0)
 		spool_collect(d, pick, want);
 	if (d->watching && d->order == ORDER_NONE && pick->njobs == 0)
-		look_again(d, stream->id, spool_kept_next_due(stream->id));
+		spool_look_again(d, stream->id, spool_kept_next_due(stream->id));
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
 
@@ -461,7 +441,7 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 
 	if (d->queue->gap_timeout_ms > 0 && !spool_queue_numbers_try(d->queue))
 	{
-		look_again(d, pick->stream.id, now + USECS_PER_SEC);
+		spool_look_again(d, pick->stream.id, now + USECS_PER_SEC);
 		return;
 	}
 	if (!spool_store_first(pick->stream.id, state->next, &first) ||
@@ -485,8 +465,8 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 }
 
 /* Whether a stream may be consumed: not paused and nothing of it runs. */
-static bool
-may_consume(SpoolDispatch *d, SpoolPick *pick)
+bool
+spool_may_consume(SpoolDispatch *d, SpoolPick *pick)
 {
 	SpoolState *state = &pick->state;
 
@@ -498,111 +478,11 @@ may_consume(SpoolDispatch *d, SpoolPick *pick)
 	{
 		if (spool_state_owned(state))
 			return false;
-		reclaim(d, pick);
+		spool_reclaim(d, pick);
 	}
 	if (d->order == ORDER_NONE && d->mode != DISPATCH_PEEK)
-		reclaim_orphans(d, pick);
+		spool_reclaim_orphans(d, pick);
 	return true;
-}
-
-/*
- * Take over the stream of a dead runner or of a claim whose lease is over.
- * After a crash the job waits for its retry, also where no delay is set: it
- * may have taken the server down.
- */
-static void
-reclaim(SpoolDispatch *d, SpoolPick *pick)
-{
-	SpoolState *state = &pick->state;
-	const char *reason = state->deadline != 0 ? LEASE_OVER : RUNNER_DIED;
-
-	if (state->run_jobs == 1)
-	{
-		if (state->attempt_packet != state->run_packet)
-			state->attempts = 0;
-		state->attempts++;
-		state->failed++;
-		state->attempt_packet = state->run_packet;
-		state->failure = pstrdup(reason);
-		if (state->deadline == 0)
-			state->retry_at = Max(spool_retry_at(d->queue, state->attempts),
-								  GetCurrentTimestamp() + USECS_PER_SEC);
-		pick->crashed = state->run_packet;
-		if (d->mode != DISPATCH_PEEK)
-			spool_history_crashed(d->queue, pick->stream.name,
-								  state->run_packet, state->attempts,
-								  state->run_since, reason);
-	}
-	else
-		state->solo = state->run_jobs;
-	if (d->mode != DISPATCH_PEEK)
-		spool_run_passed_over(d->queue, state);
-	spool_state_disown(state);
-	pick->changed = true;
-}
-
-/*
- * Give back the packets of dead runners of a queue without order, and of
- * claims whose lease is over.
- */
-static void
-reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
-{
-	SpoolOrphan *running;
-	int			n = spool_kept_running(pick->stream.id, &running);
-	int			next;
-
-	for (int i = 0; i < n; i = next)
-	{
-		SpoolOrphan *one = &running[i];
-
-		for (next = i + 1; next < n && running[next].runner == one->runner;)
-			next++;
-		if (one->due != 0 && one->due > GetCurrentTimestamp())
-			look_again(d, pick->stream.id, one->due);
-		else if (one->due != 0 || !spool_runner_alive(one->runner))
-			reclaim_orphan(d, pick, one, next - i == 1);
-	}
-}
-
-/* The packets of one dead runner; if it had only one, that is counted. */
-static void
-reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
-			   bool alone)
-{
-	static SpoolPlan plan = {
-		"UPDATE spool.kept SET state = 'ready', runner = 0, due = $4,"
-		" role = NULL, application = NULL, message = $5,"
-		" attempts = attempts + $3 WHERE packet_id IN"
-		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
-		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
-		" RETURNING attempts, since",
-		SPI_OK_UPDATE_RETURNING,
-		PLAN_ARGS(INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID)
-	};
-	const char *reason = orphan->due != 0 ? LEASE_OVER : RUNNER_DIED;
-	TimestampTz due = GetCurrentTimestamp();
-	Datum		values[5];
-	SpoolSpi	spi;
-
-	if (alone && orphan->due == 0)
-		due += USECS_PER_SEC;
-	values[0] = Int64GetDatum(pick->stream.id);
-	values[1] = Int64GetDatum(orphan->runner);
-	values[2] = Int32GetDatum(alone ? 1 : 0);
-	values[3] = TimestampTzGetDatum(due);
-	values[4] = CStringGetTextDatum(reason);
-	spool_spi_begin(&spi);
-	if (spool_exec(&plan, values, NULL) == 1 && alone)
-	{
-		spool_history_crashed(d->queue, pick->stream.name, orphan->packet_id,
-							  DatumGetInt32(spool_field(0, 1, NULL)),
-							  DatumGetTimestampTz(spool_field(0, 2, NULL)),
-							  reason);
-		pick->state.failed++;
-	}
-	spool_spi_end(&spi);
-	look_again(d, pick->stream.id, due);
 }
 
 /* Collect each stream's share of what is left of the limit, then the rest. */
@@ -671,119 +551,4 @@ sort_out(SpoolDispatch *d)
 		for (int i = 0; i < pick->njobs; i++)
 			d->jobs[d->njobs++] = pick->jobs[i];
 	}
-}
-
-/* The pick of a stream in an order override; made when first asked for. */
-static SpoolPick *
-override_pick(SpoolDispatch *d, int64 stream, const char *name)
-{
-	ListCell   *cell;
-	SpoolPick  *pick;
-
-	foreach(cell, d->picks)
-	{
-		pick = lfirst(cell);
-		if (pick->stream.id == stream)
-			return pick;
-	}
-	pick = palloc0(sizeof(SpoolPick));
-	if (d->mode != DISPATCH_PEEK)
-		spool_stream_open(d->queue, name, &pick->stream, &pick->state);
-	else if (spool_stream_find(d->queue, name, &pick->stream))
-		spool_stream_state(d->queue, &pick->stream, &pick->state);
-	pick->before = pick->state;
-	if (!may_consume(d, pick))
-		pick->ended = true;
-	d->picks = lappend(d->picks, pick);
-	return pick;
-}
-
-/*
- * Read a queue in order of creation time instead of its own.  Looks at all
- * packets that wait; reads as many as jobs are wanted first, and the others
- * only if some of these (NOPs) were no jobs.
- */
-static void
-dispatch_override(SpoolDispatch *d, const char *stream)
-{
-	if (!override_collect(d, stream, d->limit))
-		(void) override_collect(d, stream, PG_INT64_MAX);
-}
-
-/*
- * Collect for an order override from the first packets of the queue, up to
- * limit; false if there may be more jobs behind them.
- */
-static bool
-override_collect(SpoolDispatch *d, const char *stream, int64 limit)
-{
-	static SpoolPlan plan = {
-		"SELECT p.stream, s.name, p.position, p.seq, p.packet_id, p.arrived,"
-		" p.packet, p.ctid"
-		" FROM spool.stream s, LATERAL (SELECT st.next, st.runner, st.deadline, st.paused"
-		"  FROM spool.state st WHERE st.consumer = 0 AND st.stream = s.id"
-		"  ORDER BY st.version DESC LIMIT 1) st, spool.segment_0 p"
-		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
-		"  AND p.stream = s.id AND p.position >= st.next"
-		"  AND p.packet_id <= $3 AND st.paused IS NULL"
-		"  AND (st.runner = 0 OR CASE WHEN st.deadline IS NULL"
-		"   THEN NOT spool.runner_alive(st.runner)"
-		"   ELSE st.deadline <= clock_timestamp() END)"
-		" ORDER BY spool.nanoseconds(p.packet), p.seq, p.packet_id LIMIT $4",
-		SPI_OK_SELECT, PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT8OID)
-	};
-	MemoryContext context = CurrentMemoryContext;
-	SpoolSpi	spi;
-	Datum		values[4];
-	char		nulls[4] = {' ', stream ? ' ' : 'n', ' ', ' '};
-	uint64		found;
-	int64		want = d->limit;
-	SpoolRow   *rows;
-	char	  **names;
-	ListCell   *cell;
-
-	foreach(cell, d->picks)
-		((SpoolPick *) lfirst(cell))->njobs = 0;
-	d->njobs = 0;
-	d->bytes = 0;
-
-	values[0] = Int32GetDatum(d->queue->id);
-	values[1] = stream ? CStringGetTextDatum(stream) : (Datum) 0;
-	values[2] = Int64GetDatum(d->mark);
-	values[3] = Int64GetDatum(limit);
-	spool_spi_begin(&spi);
-	found = spool_exec(&plan, values, nulls);
-	rows = MemoryContextAllocHuge(context, (found + 1) * sizeof(SpoolRow));
-	names = MemoryContextAllocHuge(context, (found + 1) * sizeof(char *));
-	for (uint64 i = 0; i < found; i++)
-	{
-		bool		null;
-
-		rows[i].stream = DatumGetInt64(spool_field(i, 1, NULL));
-		names[i] = MemoryContextStrdup(context,
-									   TextDatumGetCString(spool_field(i, 2, NULL)));
-		rows[i].position = DatumGetInt64(spool_field(i, 3, NULL));
-		rows[i].seq = DatumGetInt64(spool_field(i, 4, NULL));
-		rows[i].packet_id = DatumGetInt64(spool_field(i, 5, NULL));
-		rows[i].arrived = DatumGetTimestampTz(spool_field(i, 6, &null));
-		rows[i].has_arrived = !null;
-		rows[i].packet = (struct varlena *)
-			DatumGetPointer(spool_field_copy(i, 7, BYTEAOID, &null, context));
-		rows[i].tid = *(ItemPointer) DatumGetPointer(spool_field(i, 8, NULL));
-	}
-	spool_spi_end(&spi);
-
-	d->jobs = palloc_extended((found + 1) * sizeof(SpoolJob *),
-							  MCXT_ALLOC_HUGE);
-	for (uint64 i = 0; i < found && want > 0; i++)
-	{
-		SpoolPick  *pick = override_pick(d, rows[i].stream, names[i]);
-
-		if (pick->ended || spool_collected(pick, &rows[i]))
-			continue;
-		if (!spool_collect_one(d, pick, &rows[i], &want))
-			return true;
-		d->jobs[d->njobs++] = pick->jobs[pick->njobs - 1];
-	}
-	return want == 0 || found < (uint64) limit;
 }

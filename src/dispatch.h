@@ -111,7 +111,16 @@ extern bool spool_dispatch_full(SpoolDispatch *d);
 extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int64 *want);
 
+/* reclaim.c */
+extern void spool_reclaim(SpoolDispatch *d, SpoolPick *pick);
+extern void spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
+
+/* override.c */
+extern void spool_dispatch_override(SpoolDispatch *d, const char *stream);
+
 /* dispatch.c */
+extern void spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
+extern bool spool_may_consume(SpoolDispatch *d, SpoolPick *pick);
 extern bool spool_dispatch_look(SpoolDispatch *d);
 extern void spool_dispatch(SpoolDispatch *d, const char *stream);
 extern void spool_dispatch_raise_conflict(SpoolDispatch *d);

@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ * reclaim.c
+ *	  Taking over from owners that are lost: runners that died, claims whose
+ *	  lease is over.
+ *
+ * Called by who looks for work, with the stream's row locked (or, in a queue
+ * without order, locking the packets), in the transaction that dispatches
+ * them anew.  A single job is given back with its attempt counted as crashed;
+ * several (which one was to blame is not known) are to be run one by one.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "dispatch.h"
+#include "history.h"
+#include "runner.h"
+#include "spiutil.h"
+#include "spool.h"
+#include "state.h"
+
+/* Why an attempt counts as crashed. */
+#define RUNNER_DIED "the runner died"
+#define LEASE_OVER	"the lease was over"
+
+static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
+						   const SpoolOrphan *orphan, bool alone);
+
+/*
+ * Take over the stream of a dead runner or of a claim whose lease is over.
+ * After a crash the job waits for its retry, also where no delay is set: it
+ * may have taken the server down.
+ */
+void
+spool_reclaim(SpoolDispatch *d, SpoolPick *pick)
+{
+	SpoolState *state = &pick->state;
+	const char *reason = state->deadline != 0 ? LEASE_OVER : RUNNER_DIED;
+
+	if (state->run_jobs == 1)
+	{
+		if (state->attempt_packet != state->run_packet)
+			state->attempts = 0;
+		state->attempts++;
+		state->failed++;
+		state->attempt_packet = state->run_packet;
+		state->failure = pstrdup(reason);
+		if (state->deadline == 0)
+			state->retry_at = Max(spool_retry_at(d->queue, state->attempts),
+								  GetCurrentTimestamp() + USECS_PER_SEC);
+		pick->crashed = state->run_packet;
+		if (d->mode != DISPATCH_PEEK)
+			spool_history_crashed(d->queue, pick->stream.name,
+								  state->run_packet, state->attempts,
+								  state->run_since, reason);
+	}
+	else
+		state->solo = state->run_jobs;
+	if (d->mode != DISPATCH_PEEK)
+		spool_run_passed_over(d->queue, state);
+	spool_state_disown(state);
+	pick->changed = true;
+}
+
+/*
+ * Give back the packets of dead runners of a queue without order, and of
+ * claims whose lease is over.
+ */
+void
+spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
+{
+	SpoolOrphan *running;
+	int			n = spool_kept_running(pick->stream.id, &running);
+	int			next;
+
+	for (int i = 0; i < n; i = next)
+	{
+		SpoolOrphan *one = &running[i];
+
+		for (next = i + 1; next < n && running[next].runner == one->runner;)
+			next++;
+		if (one->due != 0 && one->due > GetCurrentTimestamp())
+			spool_look_again(d, pick->stream.id, one->due);
+		else if (one->due != 0 || !spool_runner_alive(one->runner))
+			reclaim_orphan(d, pick, one, next - i == 1);
+	}
+}
+
+/* The packets of one dead runner; if it had only one, that is counted. */
+static void
+reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
+			   bool alone)
+{
+	static SpoolPlan plan = {
+		"UPDATE spool.kept SET state = 'ready', runner = 0, due = $4,"
+		" role = NULL, application = NULL, message = $5,"
+		" attempts = attempts + $3 WHERE packet_id IN"
+		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
+		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
+		" RETURNING attempts, since",
+		SPI_OK_UPDATE_RETURNING,
+		PLAN_ARGS(INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID)
+	};
+	const char *reason = orphan->due != 0 ? LEASE_OVER : RUNNER_DIED;
+	TimestampTz due = GetCurrentTimestamp();
+	Datum		values[5];
+	SpoolSpi	spi;
+
+	if (alone && orphan->due == 0)
+		due += USECS_PER_SEC;
+	values[0] = Int64GetDatum(pick->stream.id);
+	values[1] = Int64GetDatum(orphan->runner);
+	values[2] = Int32GetDatum(alone ? 1 : 0);
+	values[3] = TimestampTzGetDatum(due);
+	values[4] = CStringGetTextDatum(reason);
+	spool_spi_begin(&spi);
+	if (spool_exec(&plan, values, NULL) == 1 && alone)
+	{
+		spool_history_crashed(d->queue, pick->stream.name, orphan->packet_id,
+							  DatumGetInt32(spool_field(0, 1, NULL)),
+							  DatumGetTimestampTz(spool_field(0, 2, NULL)),
+							  reason);
+		pick->state.failed++;
+	}
+	spool_spi_end(&spi);
+	spool_look_again(d, pick->stream.id, due);
+}
