@@ -309,7 +309,7 @@ settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
 				 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
 						pick->stream.name, d->queue->name),
 				 errdetail("The runner's lock was lost while its jobs ran.")));
-	spool_hint_holds(d->queue->id, pick->stream.id);
+	spool_hint_holds(d->queue->id, pick->stream.id, pick->state.run_since);
 	pick->before = pick->state;
 	pick->cursor_set = pick->state.run_jobs == 0;
 	spool_state_disown(&pick->state);

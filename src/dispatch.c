@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -239,6 +240,12 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	spool_stream_state(d->queue, stream, &state);
 	if (state.paused != NULL)
 		return LOOK_NOTHING;
+	if (state.runner != 0 && d->watching && state.deadline == 0)
+	{
+		/* its runner tells us when it ends; it may have ended meanwhile */
+		spool_hint_skipped(d->queue->id);
+		spool_stream_state(d->queue, stream, &state);
+	}
 	if (state.runner != 0)
 	{
 		if (!spool_state_owned(&state))
@@ -363,7 +370,8 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 		if (!spool_stream_lock(stream, LockWaitSkip))
 			return false;
 	}
-	spool_hint_holds(d->queue->id, stream->id);
+	spool_hint_holds(d->queue->id, stream->id,
+					 GetCurrentTransactionStartTimestamp());
 	return true;
 }
 

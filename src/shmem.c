@@ -19,7 +19,7 @@ spool_hint_later(int32 queue, int64 stream, TimestampTz due)
 }
 
 void
-spool_hint_holds(int32 queue, int64 stream)
+spool_hint_holds(int32 queue, int64 stream, TimestampTz since)
 {
 }
 

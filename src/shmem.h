@@ -18,9 +18,7 @@
 /* ---- any backend: hints, told when the transaction commits ---- */
 extern void spool_hint(int32 queue, int64 stream);
 extern void spool_hint_later(int32 queue, int64 stream, TimestampTz due);
-extern void spool_hint_holds(int32 queue, int64 stream);	/* told also at abort,
-															 * if somebody skipped
-															 * it */
+extern void spool_hint_holds(int32 queue, int64 stream, TimestampTz since);
 extern void spool_hint_skipped(int32 queue);	/* at once */
 extern void spool_hint_done(int32 queue, int64 jobs);	/* for rates */
 extern void spool_hint_schedule(TimestampTz due);	/* a job waits for its
