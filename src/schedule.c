@@ -35,6 +35,7 @@
 #include "kept.h"
 #include "key.h"
 #include "schedule.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "stream.h"
@@ -109,6 +110,7 @@ spool_schedule_add(SpoolQueue *queue, const char *stream_name,
 	nulls[4] = key ? ' ' : 'n';
 	values[5] = PointerGetDatum(spool_packet_build(template, payload, size));
 	(void) spool_exec_alone(&plan, values, nulls);
+	spool_hint_schedule(run_at);
 }
 
 /* The rows of the last result, which has SCHEDULED_COLUMNS. */

@@ -12,6 +12,8 @@
  * stored under its position; two sessions may store the same bytes at the
  * same time, and the consumer counts identical packets as one.  It shares the
  * queue's numbers lock, so that nobody skips a number that is being written.
+ *
+ * Workers are told at commit where packets were stored (shmem.c).
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -32,6 +34,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -169,6 +172,7 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 		}
 	}
 	spool_store_append(rows, payloads->count);
+	spool_hint(queue->id, stream.id);
 	if (packet_id)
 		*packet_id = rows[payloads->count - 1].packet_id;
 	first = rows[0].seq;
@@ -362,6 +366,8 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 			nrows++;
 	}
 	spool_store_append(rows, nrows);
+	if (nrows > 0)
+		spool_hint(queue->id, stream.id);
 	hash_destroy(batch);
 	pfree(chain);
 	pfree(rows);
