@@ -20,6 +20,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "schedule.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -57,12 +58,16 @@ PG_FUNCTION_INFO_V1(spool_nanoseconds);
 
 static void list_row(Listing *listing, const char *stream,
 					 const SpoolRow *row, const char *state, int32 attempts);
+static void put_row(Listing *listing, const char *stream,
+					const SpoolRow *row, const char *state, int32 attempts,
+					const TimestampTz *run_at);
 static const char *row_state(Listing *listing, StreamWalk *walk,
 							 const SpoolRow *row, bool conflict);
 static bool next_is_other(const SpoolRow *row, const SpoolRow *next);
 static void check_state(const char *state);
 static void list_stream(Listing *listing, SpoolStream *stream);
 static void list_kept(Listing *listing, const char *stream);
+static void list_scheduled(Listing *listing, const char *stream);
 static void gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue,
 						   SpoolStream *stream);
 static TimestampTz row_arrived(const SpoolRow *row);
@@ -79,10 +84,18 @@ row_arrived(const SpoolRow *row)
 	return spool_packet_ctime(&header);
 }
 
-/* Add a row to the list. */
+/* Add a packet that has its number to the list. */
 static void
 list_row(Listing *listing, const char *stream, const SpoolRow *row,
 		 const char *state, int32 attempts)
+{
+	put_row(listing, stream, row, state, attempts, NULL);
+}
+
+/* Add a packet to the list; run_at: of one that is scheduled, else NULL. */
+static void
+put_row(Listing *listing, const char *stream, const SpoolRow *row,
+		const char *state, int32 attempts, const TimestampTz *run_at)
 {
 	PacketHeader header;
 	Datum		values[8];
@@ -96,7 +109,9 @@ list_row(Listing *listing, const char *stream, const SpoolRow *row,
 	values[0] = Int64GetDatum(row->packet_id);
 	values[1] = CStringGetTextDatum(stream);
 	values[2] = Int64GetDatum(row->seq);
-	values[3] = TimestampTzGetDatum(spool_packet_ctime(&header));
+	nulls[2] = run_at != NULL;
+	values[3] = TimestampTzGetDatum(run_at ? *run_at :
+									spool_packet_ctime(&header));
 	values[4] = CStringGetTextDatum(spool_packet_kind_name(header.kind));
 	values[5] = CStringGetTextDatum(state);
 	values[6] = Int32GetDatum(attempts);
@@ -245,6 +260,26 @@ list_kept(Listing *listing, const char *stream)
 	spool_spi_end(&spi);
 }
 
+/* List what is scheduled in a queue or in one stream. */
+static void
+list_scheduled(Listing *listing, const char *stream)
+{
+	SpoolScheduled *list;
+	int			n = spool_schedule_list(listing->queue, stream,
+										listing->limit, &list);
+
+	for (int i = 0; i < n; i++)
+	{
+		SpoolRow	row;
+
+		memset(&row, 0, sizeof(row));
+		row.packet_id = list[i].packet_id;
+		row.packet = list[i].packet;
+		put_row(listing, list[i].stream, &row, "scheduled", 0,
+				&list[i].run_at);
+	}
+}
+
 /* 22023 unless a state is NULL or one that a packet can be in. */
 static void
 check_state(const char *state)
@@ -303,6 +338,7 @@ spool_ls_rows(PG_FUNCTION_ARGS)
 		spool_stream_walk_end(&walk);
 	}
 	list_kept(&listing, only);
+	list_scheduled(&listing, only);
 	return (Datum) 0;
 }
 
@@ -397,10 +433,16 @@ spool_get_packet(PG_FUNCTION_ARGS)
 	SpoolRow	row;
 	int32		queue_id = 0;
 
-	if ((!spool_store_by_id(packet_id, &row) &&
-		 !spool_kept_by_id(packet_id, &row, &kept_state)) ||
-		spool_stream_name(row.stream, &queue_id) == NULL ||
-		queue_id != queue->id)
+	if (spool_store_by_id(packet_id, &row) ||
+		spool_kept_by_id(packet_id, &row, &kept_state))
+	{
+		if (spool_stream_name(row.stream, &queue_id) == NULL ||
+			queue_id != queue->id)
+			row.packet = NULL;
+	}
+	else
+		row.packet = spool_schedule_packet(queue, packet_id);
+	if (row.packet == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("packet " INT64_FORMAT " does not exist in queue \"%s\"",

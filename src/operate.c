@@ -23,6 +23,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "schedule.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -324,6 +325,16 @@ spool_discard(PG_FUNCTION_ARGS)
 	if (spool_store_by_id(packet_id, &row) ||
 		spool_kept_by_id(packet_id, &row, &kept_state))
 		name = spool_stream_name(row.stream, &queue_id);
+	kept.message = reason ? text_to_cstring(reason) : NULL;
+	if (name == NULL)
+	{
+		name = spool_schedule_discard(queue, packet_id, kept.message);
+		if (name != NULL)
+		{
+			spool_action(queue, name, "discard", NO_SEQ, NO_SEQ, packet_id, reason);
+			PG_RETURN_VOID();
+		}
+	}
 	if (name == NULL || queue_id != queue->id)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -333,7 +344,6 @@ spool_discard(PG_FUNCTION_ARGS)
 	spool_stream_open(queue, name, &stream, &state);
 	if (kept_state != NULL && !spool_kept_lock(packet_id, &kept_state))
 		kept_state = pstrdup(KEPT_DONE);
-	kept.message = reason ? text_to_cstring(reason) : NULL;
 	if (state.attempt_packet == packet_id)
 		kept.attempts = state.attempts;
 	if (spool_state_owned(&state) &&

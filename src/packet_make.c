@@ -243,6 +243,37 @@ spool_packet_template(PacketTemplate *template, ArrayType *params,
 						spool_packet_kind_name(fields->kind))));
 }
 
+void
+spool_packet_template_of(PacketTemplate *template, const PacketHeader *header)
+{
+	PacketItems lists[2];
+	PacketBytes *items[2];
+
+	lists[0] = header->params;
+	lists[1] = header->env;
+	memset(template, 0, sizeof(PacketTemplate));
+	template->fields.kind = header->kind;
+	template->fields.nparams = header->params.count;
+	template->fields.nenv = header->env.count / 2;
+	for (int i = 0; i < 2; i++)
+	{
+		uint32		count = lists[i].count;
+
+		items[i] = palloc(Max(count, 1) * sizeof(PacketBytes));
+		for (uint32 j = 0; j < count; j++)
+		{
+			size_t		len = packet_item_length(&lists[i]);
+			uint8_t    *bytes = palloc(Max(len, 1));
+
+			packet_item_copy(&lists[i], bytes);
+			items[i][j].data = bytes;
+			items[i][j].len = len;
+		}
+	}
+	template->fields.params = items[0];
+	template->fields.env = items[1];
+}
+
 struct varlena *
 spool_packet_build(const PacketTemplate *template, const char *payload,
 				   size_t len)

@@ -44,6 +44,10 @@ typedef struct PacketTemplate
 extern void spool_packet_template(PacketTemplate *template, ArrayType *params,
 								  Jsonb *env, text *kind);
 
+/* What a packet's header says, to make another with the same. */
+extern void spool_packet_template_of(PacketTemplate *template,
+									 const PacketHeader *header);
+
 /* A packet with the template's header and this payload. */
 extern struct varlena *spool_packet_build(const PacketTemplate *template,
 										  const char *payload, size_t len);

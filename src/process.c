@@ -5,7 +5,8 @@
  * The call makes one pass (pass.c) over what was there when it began: it tries
  * each stream's head once, whether or not its retry is due, and after a
  * failure goes on with the other streams.  It ends with the first failure as
- * its error.
+ * its error.  Before the pass, packets of the queue that are due are moved into
+ * their streams (schedule.c), in transactions of their own.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -14,11 +15,13 @@
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "args.h"
 #include "pass.h"
 #include "program.h"
+#include "schedule.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -26,6 +29,7 @@ PG_FUNCTION_INFO_V1(spool_process);
 
 static void check_command(SpoolQueue *queue);
 static void open_call(FunctionCallInfo fcinfo, SpoolPass *pass);
+static void move_scheduled(SpoolPass *pass);
 static void raise_failure(SpoolPass *pass);
 
 /* The error that says why a command may not run; nothing if it may. */
@@ -73,12 +77,32 @@ open_call(FunctionCallInfo fcinfo, SpoolPass *pass)
 		QUEUE_CONSUME : QUEUE_OVERRIDE;
 	pass->left = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 	pass->started = GetCurrentTimestamp();
-	pass->mark = spool_nextval("packet_id_seq");
 	info.keysize = sizeof(int64);
 	info.entrysize = sizeof(int64);
 	info.hcxt = pass->context;
 	pass->except = hash_create("spool streams that failed", 16, &info,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/*
+ * Move the queue's packets that are due into their streams.  What is there
+ * then belongs to the pass.
+ */
+static void
+move_scheduled(SpoolPass *pass)
+{
+	int			moved;
+
+	do
+	{
+		XactIsoLevel = XACT_READ_COMMITTED;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		moved = spool_schedule_move_queue(pass->queue_id);
+		pass->mark = spool_nextval("packet_id_seq");
+		PopActiveSnapshot();
+		SPI_commit();
+		MemoryContextSwitchTo(pass->context);
+	} while (moved > 0);
 }
 
 /* Raise what the pass could not do, after it did the rest. */
@@ -120,6 +144,7 @@ spool_process(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(pass.context);
 	open_call(fcinfo, &pass);
 	SPI_commit();
+	move_scheduled(&pass);
 	spool_pass_run(&pass);
 	raise_failure(&pass);
 	SPI_finish();

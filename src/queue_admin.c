@@ -26,6 +26,7 @@
 #include "kept.h"
 #include "program.h"
 #include "queue.h"
+#include "schedule.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
@@ -292,7 +293,7 @@ change_order(SpoolQueue *queue, SpoolOrder order)
 	if (order == queue->order)
 		return;
 	if (spool_store_has_waiting(queue->id, spool_by_number(queue->order)) ||
-		spool_kept_any(queue->id))
+		spool_schedule_any(queue->id) || spool_kept_any(queue->id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot change the order of queue \"%s\" while it holds packets",
@@ -301,7 +302,7 @@ change_order(SpoolQueue *queue, SpoolOrder order)
 	remove_contents(queue->id);
 }
 
-/* Remove all streams of a queue and what they hold. */
+/* Remove all streams of a queue and what they hold, and its keys. */
 static void
 remove_contents(int32 queue)
 {
@@ -312,7 +313,9 @@ remove_contents(int32 queue)
 		" k AS (DELETE FROM spool.kept"
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
 		" n AS (DELETE FROM spool.numbering"
-		"  WHERE stream = ANY (ARRAY(SELECT id FROM s)))"
+		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
+		" d AS (DELETE FROM spool.scheduled WHERE queue = $1),"
+		" i AS (DELETE FROM spool.key WHERE queue = $1)"
 		" DELETE FROM spool.state WHERE consumer = 0"
 		"  AND stream = ANY (ARRAY(SELECT id FROM s))",
 		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
@@ -346,8 +349,9 @@ spool_drop_queue(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
-	if (!force && spool_store_has_waiting(queue->id,
-										  spool_by_number(queue->order)))
+	if (!force &&
+		(spool_store_has_waiting(queue->id, spool_by_number(queue->order)) ||
+		 spool_schedule_any(queue->id)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot drop queue \"%s\" while packets wait",

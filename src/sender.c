@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * sender.c
- *	  Packets that leave this database, copies between queues, and upkeep.
+ *	  Packets that leave this database, and copies between queues.
  *
  * A sender's counter is a static lock row and appended states, like a
  * stream's.  prepare holds the lock to the end of its transaction: numbers
@@ -32,13 +32,11 @@ PG_FUNCTION_INFO_V1(spool_prepare);
 PG_FUNCTION_INFO_V1(spool_sender_next);
 PG_FUNCTION_INFO_V1(spool_sender_set_next);
 PG_FUNCTION_INFO_V1(spool_forward);
-PG_FUNCTION_INFO_V1(spool_maintain);
 
 static bool find_sender(Datum name, bool lock);
 static int64 newest_counter(Datum name, int64 *version);
 static void append_counter(Datum name, int64 version, int64 next);
 static int64 open_sender(Datum name, int64 *version);
-static PacketTemplate *template_of(struct varlena *packet);
 
 /*
  * Find a sender's row and lock it if asked to; false if there is none.  42501
@@ -186,41 +184,6 @@ spool_sender_set_next(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* What a packet's header says, to make another with the same. */
-static PacketTemplate *
-template_of(struct varlena *packet)
-{
-	PacketTemplate *template = palloc0(sizeof(PacketTemplate));
-	PacketHeader header;
-	PacketItems lists[2];
-	PacketBytes *items[2];
-
-	spool_packet_header(packet, &header);
-	lists[0] = header.params;
-	lists[1] = header.env;
-	template->fields.kind = header.kind;
-	template->fields.nparams = header.params.count;
-	template->fields.nenv = header.env.count / 2;
-	for (int i = 0; i < 2; i++)
-	{
-		uint32		count = lists[i].count;
-
-		items[i] = palloc(Max(count, 1) * sizeof(PacketBytes));
-		for (uint32 j = 0; j < count; j++)
-		{
-			size_t		len = packet_item_length(&lists[i]);
-			uint8_t    *bytes = palloc(Max(len, 1));
-
-			packet_item_copy(&lists[i], bytes);
-			items[i][j].data = bytes;
-			items[i][j].len = len;
-		}
-	}
-	template->fields.params = items[0];
-	template->fields.env = items[1];
-	return template;
-}
-
 /* forward(queue, packet_id, target, stream, renumber) */
 Datum
 spool_forward(PG_FUNCTION_ARGS)
@@ -255,45 +218,12 @@ spool_forward(PG_FUNCTION_ARGS)
 	row.packet = PG_DETOAST_DATUM_PACKED(PointerGetDatum(row.packet));
 	if (renumber)
 	{
-		PacketHeader header;
-		SpoolPayloads payloads;
-		Datum		payload;
-		const char *data;
-		size_t		size;
-
-		spool_packet_header(row.packet, &header);
-		payload = spool_packet_payload(row.packet, header.size);
-		data = VARDATA_ANY(DatumGetPointer(payload));
-		size = VARSIZE_ANY_EXHDR(DatumGetPointer(payload));
-		payloads.count = 1;
-		payloads.data = &data;
-		payloads.sizes = &size;
-		written.seq = spool_store_payloads(target, stream,
-										   template_of(row.packet), &payloads,
-										   &written.packet_id);
+		written.seq = spool_store_copy(target, stream, row.packet,
+									   &written.packet_id);
 		written.status = "stored";
 	}
 	else
 		spool_write_packets(target, stream, &row.packet, 1, &written);
 
 	return spool_written_row(fcinfo, &written);
-}
-
-/* CALL maintain(): remove what is consumed and what is kept no longer. */
-Datum
-spool_maintain(PG_FUNCTION_ARGS)
-{
-	static SpoolPlan senders = {
-		"DELETE FROM spool.sender_state old USING"
-		" (SELECT sender, max(version) AS version FROM spool.sender_state"
-		"   GROUP BY sender) newest"
-		" WHERE old.sender = newest.sender AND old.version < newest.version",
-		SPI_OK_DELETE, PLAN_NO_ARGS
-	};
-
-	PreventCommandIfReadOnly("CALL spool.maintain()");
-	(void) spool_kept_purge();
-	(void) spool_store_purge();
-	(void) spool_exec_alone(&senders, NULL, NULL);
-	PG_RETURN_VOID();
 }

@@ -9,6 +9,7 @@
 #include "utils/guc.h"
 
 #include "compat.h"
+#include "key.h"
 #include "packet_type.h"
 #include "program.h"
 
@@ -22,6 +23,7 @@ _PG_init(void)
 {
 	spool_packet_init();
 	spool_program_init();
+	spool_key_init();
 
 	MarkGUCPrefixReserved("spool");
 }

@@ -53,7 +53,7 @@ static void walk_open(SpoolStreamWalk *walk, SpoolQueue *queue,
 					  const char *name, StrategyNumber strategy,
 					  RegProcedure procedure);
 static SpoolNumbering find_numbering(int64 stream, LOCKMODE lockmode,
-									 bool lock);
+									 bool lock, LockWaitPolicy wait);
 static bool lock_row(Relation heap, const ItemPointerData *place,
 					 Snapshot snapshot, LockWaitPolicy wait);
 
@@ -301,9 +301,12 @@ spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait)
 	return locked;
 }
 
-/* Find a stream's numbering row and lock it if asked to. */
+/*
+ * Find a stream's numbering row and lock it if asked to.  NUMBERED_BY_NOBODY
+ * also if it is locked by another and wait says skip.
+ */
 static SpoolNumbering
-find_numbering(int64 stream, LOCKMODE lockmode, bool lock)
+find_numbering(int64 stream, LOCKMODE lockmode, bool lock, LockWaitPolicy wait)
 {
 	Relation	heap = table_open(spool_relation_oid("numbering"), lockmode);
 	Relation	index = index_open(spool_relation_oid("numbering_pkey"),
@@ -324,7 +327,7 @@ find_numbering(int64 stream, LOCKMODE lockmode, bool lock)
 
 		result = DatumGetBool(slot_getattr(slot, NUMBERING_BY_QUEUE, &null)) ?
 			NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER;
-		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, LockWaitBlock))
+		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, wait))
 			result = NUMBERED_BY_NOBODY;
 	}
 	index_endscan(desc);
@@ -339,14 +342,22 @@ find_numbering(int64 stream, LOCKMODE lockmode, bool lock)
 SpoolNumbering
 spool_numbering(int64 stream)
 {
-	return find_numbering(stream, AccessShareLock, false);
+	return find_numbering(stream, AccessShareLock, false, LockWaitBlock);
 }
 
 /* Wait for the producers' lock of a stream that the queue numbers. */
 void
 spool_numbering_lock(int64 stream)
 {
-	(void) find_numbering(stream, RowShareLock, true);
+	(void) find_numbering(stream, RowShareLock, true, LockWaitBlock);
+}
+
+/* The same without waiting; false if another transaction holds it. */
+bool
+spool_numbering_try_lock(int64 stream)
+{
+	return find_numbering(stream, RowShareLock, true,
+						  LockWaitSkip) != NUMBERED_BY_NOBODY;
 }
 
 /*
@@ -364,7 +375,8 @@ spool_numbering_begin(SpoolQueue *queue, const SpoolStream *stream,
 		SPI_OK_INSERT, PLAN_ARGS(INT8OID, BOOLOID)
 	};
 	LOCKMODE	lockmode = lock ? RowShareLock : AccessShareLock;
-	SpoolNumbering numbering = find_numbering(stream->id, lockmode, lock);
+	SpoolNumbering numbering = find_numbering(stream->id, lockmode, lock,
+											  LockWaitBlock);
 
 	if (numbering == NUMBERED_BY_NOBODY)
 	{
@@ -373,7 +385,8 @@ spool_numbering_begin(SpoolQueue *queue, const SpoolStream *stream,
 		values[0] = Int64GetDatum(stream->id);
 		values[1] = BoolGetDatum(by_queue);
 		(void) spool_exec_alone(&plan, values, NULL);
-		numbering = find_numbering(stream->id, lockmode, lock);
+		numbering = find_numbering(stream->id, lockmode, lock,
+								   LockWaitBlock);
 	}
 	if (numbering != (by_queue ? NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER))
 		ereport(ERROR,

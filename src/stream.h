@@ -66,6 +66,7 @@ extern char *spool_stream_name(int64 id, int32 *queue);
 
 extern SpoolNumbering spool_numbering(int64 stream);
 extern void spool_numbering_lock(int64 stream);
+extern bool spool_numbering_try_lock(int64 stream);
 extern void spool_numbering_begin(SpoolQueue *queue,
 								  const SpoolStream *stream, bool by_queue,
 								  bool lock);

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  * write.c
- *	  Packets into queues: enqueue numbers and stores, write stores packets
- *	  that have their numbers.
+ *	  Packets into queues: payloads are numbered and stored, write stores
+ *	  packets that have their numbers.
  *
- * All in the caller's transaction.  enqueue holds the producers' lock of a
+ * All in the caller's transaction.  Numbering holds the producers' lock of a
  * sequence stream to the end of it, so that its numbers have no holes and
  * become visible in order; the other orders take the packet's id as number
  * and lock nothing.
@@ -12,6 +12,8 @@
  * stored under its position; two sessions may store the same bytes at the
  * same time, and the consumer counts identical packets as one.  It shares the
  * queue's numbers lock, so that nobody skips a number that is being written.
+ *
+ * Workers are told at commit where packets were stored (shmem.c).
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -25,7 +27,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -33,6 +34,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -58,8 +60,6 @@ typedef struct BatchEntry
 	int			last;			/* index of the last packet with it, +1 */
 } BatchEntry;
 
-PG_FUNCTION_INFO_V1(spool_enqueue);
-PG_FUNCTION_INFO_V1(spool_enqueue_many);
 PG_FUNCTION_INFO_V1(spool_write);
 PG_FUNCTION_INFO_V1(spool_write_many);
 PG_FUNCTION_INFO_V1(spool_inbox_insert);
@@ -172,6 +172,7 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 		}
 	}
 	spool_store_append(rows, payloads->count);
+	spool_hint(queue->id, stream.id);
 	if (packet_id)
 		*packet_id = rows[payloads->count - 1].packet_id;
 	first = rows[0].seq;
@@ -181,69 +182,32 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 	return first;
 }
 
-/* enqueue(queue, payload, stream, params, env, kind) */
-Datum
-spool_enqueue(PG_FUNCTION_ARGS)
+/*
+ * Number and store another packet with the header and payload of this one;
+ * returns its number.  packet_id, if not NULL, gets its id.
+ */
+int64
+spool_store_copy(SpoolQueue *queue, const char *stream_name,
+				 struct varlena *packet, int64 *packet_id)
 {
-	SpoolQueue *queue;
+	PacketHeader header;
 	PacketTemplate template;
 	SpoolPayloads payloads;
+	Datum		payload;
 	const char *data;
 	size_t		size;
 
-	spool_args_required(fcinfo, 1, "queue");
-	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
-							 QUEUE_PRODUCE);
-	data = spool_payload_arg(fcinfo, 1, &size);
-	spool_packet_template(&template,
-						  PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3),
-						  PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4),
-						  PG_ARGISNULL(5) ? NULL : PG_GETARG_TEXT_PP(5));
+	packet = PG_DETOAST_DATUM_PACKED(PointerGetDatum(packet));
+	spool_packet_header(packet, &header);
+	spool_packet_template_of(&template, &header);
+	payload = spool_packet_payload(packet, header.size);
+	data = VARDATA_ANY(DatumGetPointer(payload));
+	size = VARSIZE_ANY_EXHDR(DatumGetPointer(payload));
 	payloads.count = 1;
 	payloads.data = &data;
 	payloads.sizes = &size;
-	PG_RETURN_INT64(spool_store_payloads(queue, spool_arg_text(fcinfo, 2, ""),
-										 &template, &payloads, NULL));
-}
-
-/* enqueue_many(queue, payloads, stream) */
-Datum
-spool_enqueue_many(PG_FUNCTION_ARGS)
-{
-	SpoolQueue *queue;
-	PacketTemplate template;
-	SpoolPayloads payloads;
-	ArrayType  *array;
-	Datum	   *elements;
-	bool	   *nulls;
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
-	Oid			type;
-
-	spool_args_required(fcinfo, 2, "queue", "payloads");
-	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_WRITE,
-							 QUEUE_PRODUCE);
-	array = PG_GETARG_ARRAYTYPE_P(1);
-	type = ARR_ELEMTYPE(array);
-	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
-	deconstruct_array(array, type, typlen, typbyval, typalign, &elements,
-					  &nulls, &payloads.count);
-	if (payloads.count == 0)
-		PG_RETURN_NULL();
-	payloads.data = palloc(payloads.count * sizeof(char *));
-	payloads.sizes = palloc(payloads.count * sizeof(size_t));
-	for (int i = 0; i < payloads.count; i++)
-	{
-		payloads.data[i] = "";
-		payloads.sizes[i] = 0;
-		if (!nulls[i])
-			payloads.data[i] = spool_payload_datum(elements[i], type,
-												   &payloads.sizes[i]);
-	}
-	spool_packet_template(&template, NULL, NULL, NULL);
-	PG_RETURN_INT64(spool_store_payloads(queue, spool_arg_text(fcinfo, 2, ""),
-										 &template, &payloads, NULL));
+	return spool_store_payloads(queue, stream_name, &template, &payloads,
+								packet_id);
 }
 
 /*
@@ -402,6 +366,8 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 			nrows++;
 	}
 	spool_store_append(rows, nrows);
+	if (nrows > 0)
+		spool_hint(queue->id, stream.id);
 	hash_destroy(batch);
 	pfree(chain);
 	pfree(rows);

@@ -29,6 +29,8 @@ extern int64 spool_store_payloads(SpoolQueue *queue, const char *stream,
 								  PacketTemplate *template,
 								  const SpoolPayloads *payloads,
 								  int64 *packet_id);
+extern int64 spool_store_copy(SpoolQueue *queue, const char *stream,
+							  struct varlena *packet, int64 *packet_id);
 extern void spool_write_packets(SpoolQueue *queue, const char *stream,
 								struct varlena **packets, int count,
 								SpoolWritten *written);

@@ -6,11 +6,13 @@ CREATE FUNCTION spool.enqueue(
     stream  pg_catalog.text DEFAULT '',
     params  pg_catalog.text[] DEFAULT '{}',
     env     pg_catalog.jsonb DEFAULT '{}',
-    kind    pg_catalog.text DEFAULT 'command'
+    kind    pg_catalog.text DEFAULT 'command',
+    run_at  pg_catalog.timestamptz DEFAULT NULL,
+    key     pg_catalog.text DEFAULT NULL
 ) RETURNS pg_catalog.int8
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_enqueue';
-COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.bytea, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text)
-    IS 'numbers and stores one packet, returns its number';
+COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.bytea, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text, pg_catalog.timestamptz, pg_catalog.text)
+    IS 'numbers and stores one packet, returns its number; with run_at when that time comes, with key only once';
 
 CREATE FUNCTION spool.enqueue(
     queue   pg_catalog.text,
@@ -18,11 +20,13 @@ CREATE FUNCTION spool.enqueue(
     stream  pg_catalog.text DEFAULT '',
     params  pg_catalog.text[] DEFAULT '{}',
     env     pg_catalog.jsonb DEFAULT '{}',
-    kind    pg_catalog.text DEFAULT 'command'
+    kind    pg_catalog.text DEFAULT 'command',
+    run_at  pg_catalog.timestamptz DEFAULT NULL,
+    key     pg_catalog.text DEFAULT NULL
 ) RETURNS pg_catalog.int8
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_enqueue';
-COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text)
-    IS 'numbers and stores one packet, returns its number';
+COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text, pg_catalog.timestamptz, pg_catalog.text)
+    IS 'numbers and stores one packet, returns its number; with run_at when that time comes, with key only once';
 
 CREATE FUNCTION spool.enqueue(
     queue   pg_catalog.text,
@@ -30,11 +34,13 @@ CREATE FUNCTION spool.enqueue(
     stream  pg_catalog.text DEFAULT '',
     params  pg_catalog.text[] DEFAULT '{}',
     env     pg_catalog.jsonb DEFAULT '{}',
-    kind    pg_catalog.text DEFAULT 'command'
+    kind    pg_catalog.text DEFAULT 'command',
+    run_at  pg_catalog.timestamptz DEFAULT NULL,
+    key     pg_catalog.text DEFAULT NULL
 ) RETURNS pg_catalog.int8
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_enqueue';
-COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.json, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text)
-    IS 'numbers and stores one packet, returns its number';
+COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.json, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text, pg_catalog.timestamptz, pg_catalog.text)
+    IS 'numbers and stores one packet, returns its number; with run_at when that time comes, with key only once';
 
 CREATE FUNCTION spool.enqueue(
     queue   pg_catalog.text,
@@ -42,11 +48,13 @@ CREATE FUNCTION spool.enqueue(
     stream  pg_catalog.text DEFAULT '',
     params  pg_catalog.text[] DEFAULT '{}',
     env     pg_catalog.jsonb DEFAULT '{}',
-    kind    pg_catalog.text DEFAULT 'command'
+    kind    pg_catalog.text DEFAULT 'command',
+    run_at  pg_catalog.timestamptz DEFAULT NULL,
+    key     pg_catalog.text DEFAULT NULL
 ) RETURNS pg_catalog.int8
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_enqueue';
-COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text)
-    IS 'numbers and stores one packet, returns its number';
+COMMENT ON FUNCTION spool.enqueue(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text, pg_catalog.text[], pg_catalog.jsonb, pg_catalog.text, pg_catalog.timestamptz, pg_catalog.text)
+    IS 'numbers and stores one packet, returns its number; with run_at when that time comes, with key only once';
 
 CREATE FUNCTION spool.enqueue_many(
     queue    pg_catalog.text,

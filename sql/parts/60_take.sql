@@ -50,6 +50,10 @@ CREATE PROCEDURE spool.process(
 LANGUAGE c AS 'MODULE_PATHNAME', 'spool_process';
 COMMENT ON PROCEDURE spool.process IS 'runs what waits by the queue''s handler or program, committing as it goes';
 
+-- what maintain finds old history by
+CREATE INDEX attempt_finished ON spool.attempt (finished_at);
+CREATE INDEX action_at ON spool.action (at);
+
 CREATE PROCEDURE spool.maintain()
 LANGUAGE c AS 'MODULE_PATHNAME', 'spool_maintain';
-COMMENT ON PROCEDURE spool.maintain IS 'removes what is consumed and what is retained no longer';
+COMMENT ON PROCEDURE spool.maintain IS 'removes what is consumed, retained no longer or old, and moves packets that are due';

@@ -52,7 +52,7 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
 -- Names, arguments, defaults, results and columns, as in the contract.
 CREATE TEMPORARY VIEW signature AS
 SELECT format('%s(%s) %s', p.proname,
-              regexp_replace(regexp_replace(pg_get_function_arguments(p.oid), ' DEFAULT ', ' = ', 'g'), '(NULL|'')::[a-z]+(\[\])?', '\1', 'g'),
+              regexp_replace(regexp_replace(pg_get_function_arguments(p.oid), ' DEFAULT ', ' = ', 'g'), '(NULL|'')::[a-z ]+(\[\])?', '\1', 'g'),
               coalesce(pg_get_function_result(p.oid), '-')) AS found
   FROM pg_proc p
  WHERE p.pronamespace = 'spool'::regnamespace;
@@ -77,10 +77,10 @@ alter_queue(queue text, order_by text = NULL, append_only boolean = NULL, max_at
 drop_queue(queue text, force boolean = false, if_exists boolean = false) void
 pause_queue(queue text, stream text = NULL, reason text = NULL) void
 resume_queue(queue text, stream text = NULL) void
-enqueue(queue text, payload bytea = NULL, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
-enqueue(queue text, payload text, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
-enqueue(queue text, payload json, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
-enqueue(queue text, payload jsonb, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command') bigint
+enqueue(queue text, payload bytea = NULL, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command', run_at timestamp with time zone = NULL, key text = NULL) bigint
+enqueue(queue text, payload text, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command', run_at timestamp with time zone = NULL, key text = NULL) bigint
+enqueue(queue text, payload json, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command', run_at timestamp with time zone = NULL, key text = NULL) bigint
+enqueue(queue text, payload jsonb, stream text = '', params text[] = '{}', env jsonb = '{}', kind text = 'command', run_at timestamp with time zone = NULL, key text = NULL) bigint
 enqueue_many(queue text, payloads bytea[], stream text = '') bigint
 enqueue_many(queue text, payloads text[], stream text = '') bigint
 enqueue_many(queue text, payloads json[], stream text = '') bigint
@@ -149,7 +149,7 @@ SELECT is((SELECT string_agg(privilege_type, ' ') FROM pg_namespace, aclexplode(
 -- Settings, as in the contract.
 LOAD 'spool';
 SELECT results_eq($$SELECT concat_ws(' ', name, vartype, context, coalesce(unit, '-'), boot_val) COLLATE "C" FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY 1$$,
-    $$VALUES ('spool.max_header_size integer superuser kB 16384'::text COLLATE "C"), ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off')$$,
+    $$VALUES ('spool.key_retention integer sighup s 86400'::text COLLATE "C"), ('spool.max_header_size integer superuser kB 16384'), ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off')$$,
     'catalog: settings');
 -- before 15 the server cannot reserve a prefix
 SELECT CASE WHEN current_setting('server_version_num')::int >= 150000

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ * maintain.c
+ *	  Upkeep: removing what nobody needs any more.
+ *
+ * All in the caller's transaction.  The store, what is kept, keys and
+ * counters say themselves what of them is needed no more.  Attempts and
+ * actions are history; they are found by their time.  Packets that are due
+ * are moved into their streams last: that holds the numbers of the streams to
+ * the end of the transaction.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/timestamp.h"
+
+#include "kept.h"
+#include "key.h"
+#include "maintain.h"
+#include "schedule.h"
+#include "spiutil.h"
+#include "spool.h"
+#include "store.h"
+
+/*
+ * Days that attempts and actions are kept at the least; a longer retention of
+ * their queue is kept too.
+ */
+#define HISTORY_DAYS 30
+
+PG_FUNCTION_INFO_V1(spool_maintain);
+
+static void purge_senders(void);
+static void purge_history(void);
+
+/* Remove counters of senders that are not the newest. */
+static void
+purge_senders(void)
+{
+	static SpoolPlan plan = {
+		"DELETE FROM spool.sender_state old USING"
+		" (SELECT sender, max(version) AS version FROM spool.sender_state"
+		"   GROUP BY sender) newest"
+		" WHERE old.sender = newest.sender AND old.version < newest.version",
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
+
+	(void) spool_exec_alone(&plan, NULL, NULL);
+}
+
+/* Remove attempts and actions whose time is over. */
+static void
+purge_history(void)
+{
+	static SpoolPlan attempts = {
+		"DELETE FROM spool.attempt a USING spool.queue q"
+		" WHERE a.finished_at < $1 AND q.id = a.queue"
+		"  AND a.finished_at < clock_timestamp() - q.retention",
+		SPI_OK_DELETE, PLAN_ARGS(TIMESTAMPTZOID)
+	};
+	static SpoolPlan actions = {
+		"DELETE FROM spool.action a USING spool.queue q"
+		" WHERE a.at < $1 AND q.id = a.queue"
+		"  AND a.at < clock_timestamp() - q.retention",
+		SPI_OK_DELETE, PLAN_ARGS(TIMESTAMPTZOID)
+	};
+	TimestampTz before = GetCurrentTimestamp() - HISTORY_DAYS * USECS_PER_DAY;
+	Datum		values[1];
+
+	values[0] = TimestampTzGetDatum(before);
+	(void) spool_exec_alone(&attempts, values, NULL);
+	(void) spool_exec_alone(&actions, values, NULL);
+}
+
+/* Upkeep, in the caller's transaction. */
+void
+spool_maintain_now(void)
+{
+	(void) spool_kept_purge();
+	(void) spool_store_purge();
+	purge_senders();
+	spool_key_purge();
+	purge_history();
+	while (spool_schedule_move_queue(0) > 0)
+		CHECK_FOR_INTERRUPTS();
+}
+
+/* CALL maintain() */
+Datum
+spool_maintain(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("CALL spool.maintain()");
+	spool_maintain_now();
+	PG_RETURN_VOID();
+}
