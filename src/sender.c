@@ -22,6 +22,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "sender.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
@@ -279,9 +280,9 @@ spool_forward(PG_FUNCTION_ARGS)
 	return spool_written_row(fcinfo, &written);
 }
 
-/* CALL maintain(): remove what is consumed and what is kept no longer. */
-Datum
-spool_maintain(PG_FUNCTION_ARGS)
+/* Remove what is consumed and what is kept no longer. */
+void
+spool_maintain_now(void)
 {
 	static SpoolPlan senders = {
 		"DELETE FROM spool.sender_state old USING"
@@ -291,9 +292,16 @@ spool_maintain(PG_FUNCTION_ARGS)
 		SPI_OK_DELETE, PLAN_NO_ARGS
 	};
 
-	PreventCommandIfReadOnly("CALL spool.maintain()");
 	(void) spool_kept_purge();
 	(void) spool_store_purge();
 	(void) spool_exec_alone(&senders, NULL, NULL);
+}
+
+/* CALL maintain() */
+Datum
+spool_maintain(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("CALL spool.maintain()");
+	spool_maintain_now();
 	PG_RETURN_VOID();
 }
