@@ -47,6 +47,9 @@ typedef enum PendingKind
 	PENDING_DONE
 } PendingKind;
 
+/* What rates are averages over. */
+static const float8 rate_seconds[SPOOL_NUM_RATES] = {60, 300, 900};
+
 /* What is told at the end of the transaction. */
 typedef struct Pending
 {
@@ -81,7 +84,7 @@ static bool make_room(PendingKind kind, int32 queue);
 static bool looked_at(const SpoolEntry *entry, int64 stream);
 static void mark_active(SpoolEntry *entry);
 static void tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due);
-static void decay(SpoolEntry *entry, TimestampTz now, float8 rates[3]);
+static void decay(SpoolEntry *entry, TimestampTz now, float8 *rates);
 static void stop_waiting(int code, Datum arg);
 
 void
@@ -358,9 +361,8 @@ tell_one(const Pending *one, bool committed)
 		if (entry == NULL)
 			return;
 		decay(entry, now, entry->rates);
-		for (int i = 0; i < 3; i++)
-			entry->rates[i] += one->stream /
-				(float8[]) {60.0, 300.0, 900.0}[i];
+		for (int i = 0; i < SPOOL_NUM_RATES; i++)
+			entry->rates[i] += one->stream / rate_seconds[i];
 		entry->rates_at = now;
 		mark_active(entry);
 	}
@@ -469,13 +471,12 @@ spool_entry_told(SpoolEntry *entry)
 
 /* The rates as they are now. */
 static void
-decay(SpoolEntry *entry, TimestampTz now, float8 rates[3])
+decay(SpoolEntry *entry, TimestampTz now, float8 *rates)
 {
 	float8		seconds = Max(now - entry->rates_at, 0) / 1000000.0;
 
-	rates[0] = entry->rates[0] * exp(-seconds / 60.0);
-	rates[1] = entry->rates[1] * exp(-seconds / 300.0);
-	rates[2] = entry->rates[2] * exp(-seconds / 900.0);
+	for (int i = 0; i < SPOOL_NUM_RATES; i++)
+		rates[i] = entry->rates[i] * exp(-seconds / rate_seconds[i]);
 }
 
 /*
@@ -483,13 +484,13 @@ decay(SpoolEntry *entry, TimestampTz now, float8 rates[3])
  * counts.
  */
 bool
-spool_rates(int32 queue, float8 rates[3])
+spool_rates(int32 queue, float8 *rates)
 {
 	SpoolEntry *entry;
 
 	if (spool_shared == NULL)
 		return false;
-	rates[0] = rates[1] = rates[2] = 0;
+	memset(rates, 0, SPOOL_NUM_RATES * sizeof(float8));
 	LWLockAcquire(&spool_shared->lock, LW_SHARED);
 	entry = spool_entry_find(MyDatabaseId, queue);
 	if (entry != NULL)

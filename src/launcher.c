@@ -128,8 +128,11 @@ spool_database_named(const char *name)
 
 	(void) SplitIdentifierString(copy, ',', &names);
 	foreach(cell, names)
-		found |= strcmp(lfirst(cell), "*") == 0 ||
-			strcmp(lfirst(cell), name) == 0;
+	{
+		const char *named = lfirst(cell);
+
+		found |= strcmp(named, "*") == 0 || strcmp(named, name) == 0;
+	}
 	list_free(names);
 	pfree(copy);
 	return found;

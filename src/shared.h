@@ -120,7 +120,7 @@ typedef struct SpoolEntry
 	bool		active;			/* something happened since the last sweep */
 	uint64		news;			/* counts what waiters are told */
 	ConditionVariable cv;
-	float8		rates[3];		/* jobs per second; see hint.c */
+	float8		rates[SPOOL_NUM_RATES]; /* jobs per second; see hint.c */
 	TimestampTz rates_at;
 } SpoolEntry;
 

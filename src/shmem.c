@@ -320,9 +320,9 @@ spool_entry_last(SpoolEntry *entry)
 SpoolEntry *
 spool_entry_next(EntryList list, const SpoolEntry *entry)
 {
-	int32		place = entry == NULL ? spool_shared->heads[list] :
-		entry->links[list].next;
+	int32		place;
 
+	place = entry ? entry->links[list].next : spool_shared->heads[list];
 	return place == SPOOL_NOWHERE ? NULL : &spool_shared->entries[place];
 }
 

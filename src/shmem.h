@@ -17,6 +17,9 @@
 /* Stands for all streams of a queue. */
 #define SPOOL_ALL_STREAMS 0
 
+/* Averages of jobs per second: over 1, 5 and 15 minutes. */
+#define SPOOL_NUM_RATES 3
+
 /* Any backend: hints, told when the transaction commits; see hint.c. */
 extern void spool_hint(int32 queue, int64 stream);
 extern void spool_hint_later(int32 queue, int64 stream, TimestampTz due);
@@ -26,7 +29,7 @@ extern void spool_hint_done(int32 queue, int64 jobs);
 extern void spool_hint_schedule(TimestampTz due);
 extern void spool_hint_database(void);
 extern void spool_hint_everything(void);
-extern bool spool_rates(int32 queue, float8 rates[3]);
+extern bool spool_rates(int32 queue, float8 *rates);
 
 /* CALL wait: sleep until there is news of a queue. */
 extern bool spool_wait_begin(int32 queue);
