@@ -73,6 +73,22 @@
 	CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
 
+/* 17: a worker can connect as a role that may not log in */
+#if PG_VERSION_NUM >= 170000
+#define compat_bypass_login	BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define compat_bypass_login	0
+#endif
+
+/* 16 asks for any kind of object whose it is */
+#if PG_VERSION_NUM >= 160000
+#define compat_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
+#else
+#define compat_owns_database(database, role) \
+	pg_database_ownercheck(database, role)
+#endif
+
 /* 17: extensions can name what they wait for */
 #if PG_VERSION_NUM >= 170000
 #define compat_wait_event(name) WaitEventExtensionNew(name)

@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 
 #include "queue.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -66,12 +67,13 @@ invalidate_cache(Datum arg, Oid relid)
 	cache_stale = true;
 }
 
-/* Tell all backends, at commit, that a row of spool.queue changed. */
+/* Tell all backends and the manager, at commit, that a row changed. */
 void
 spool_queue_changed(void)
 {
 	cache_stale = true;
 	CacheInvalidateRelcacheByRelid(spool_relation_oid("queue"));
+	spool_hint_database();
 }
 
 /*

@@ -1,7 +1,9 @@
 /*-------------------------------------------------------------------------
  * shmem.h
- *	  Shared memory: slots of managers and workers, and hints where work may
- *	  be.
+ *	  Shared memory: hints where work may be, and what workers do with them.
+ *
+ * Without shared memory (the library is not preloaded, and the session is no
+ * manager or worker) hints do nothing.
  *-------------------------------------------------------------------------
  */
 #ifndef SPOOL_SHMEM_H
@@ -15,21 +17,26 @@
 /* Stands for all streams of a queue. */
 #define SPOOL_ALL_STREAMS 0
 
-/* ---- any backend: hints, told when the transaction commits ---- */
+/* Averages of jobs per second: over 1, 5 and 15 minutes. */
+#define SPOOL_NUM_RATES 3
+
+/* Any backend: hints, told when the transaction commits; see hint.c. */
 extern void spool_hint(int32 queue, int64 stream);
 extern void spool_hint_later(int32 queue, int64 stream, TimestampTz due);
 extern void spool_hint_holds(int32 queue, int64 stream, TimestampTz since);
-extern void spool_hint_skipped(int32 queue);	/* at once */
-extern void spool_hint_done(int32 queue, int64 jobs);	/* for rates */
-extern void spool_hint_schedule(TimestampTz due);	/* a job waits for its
-													 * run_at */
+extern void spool_hint_skipped(int32 queue);
+extern void spool_hint_done(int32 queue, int64 jobs);
+extern void spool_hint_schedule(TimestampTz due);
+extern void spool_hint_database(void);
+extern void spool_hint_everything(void);
+extern bool spool_rates(int32 queue, float8 *rates);
 
-/* ---- CALL wait ---- */
-extern bool spool_wait_begin(int32 queue);	/* false: no shared memory */
-extern bool spool_wait(int32 queue, long timeout_ms);	/* true: told of news */
+/* CALL wait: sleep until there is news of a queue. */
+extern bool spool_wait_begin(int32 queue);
+extern bool spool_wait(int32 queue, long timeout_ms);
 extern void spool_wait_end(int32 queue);
 
-/* ---- workers: what to look at ---- */
+/* What a worker is to look at. */
 typedef struct SpoolWork
 {
 	int32		queue;
@@ -38,12 +45,15 @@ typedef struct SpoolWork
 	int64		streams[SPOOL_MAX_HINTS];
 } SpoolWork;
 
+/* Workers; see work.c. */
+extern void spool_worker_attach(Datum arg, Oid *database, Oid *owner);
 extern bool spool_work_enter(int32 *queue);
 extern void spool_work_take(int32 queue, int max, SpoolWork *work);
-extern void spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all);
+extern void spool_work_put(int32 queue, const int64 *streams, int nstreams,
+						   bool all);
 extern void spool_work_leave(int32 queue);
 extern bool spool_work_elsewhere(int32 queue);
 extern bool spool_work_stopping(void);
-extern void spool_work_running(int64 stream, int64 seq);	/* for the view workers */
+extern void spool_work_running(int64 stream, int64 seq);
 
 #endif							/* SPOOL_SHMEM_H */

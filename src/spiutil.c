@@ -14,16 +14,36 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "spiutil.h"
 #include "spool.h"
+
+/*
+ * Whether the database has the extension, which then stays until the end of
+ * the transaction.
+ */
+bool
+spool_extension_present(void)
+{
+	Oid			extension = get_extension_oid("spool", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	AcceptInvalidationMessages();
+	return get_extension_oid("spool", true) == extension;
+}
 
 /* Oid of a table or sequence of the extension. */
 Oid

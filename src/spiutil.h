@@ -43,6 +43,7 @@ extern Datum spool_field(uint64 row, int column, bool *null);
 extern Datum spool_field_copy(uint64 row, int column, Oid type, bool *null,
 							  MemoryContext context);
 
+extern bool spool_extension_present(void);
 extern Oid	spool_relation_oid(const char *name);
 extern Oid	spool_type_oid(const char *name);
 extern int64 spool_nextval(const char *sequence);

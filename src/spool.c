@@ -9,21 +9,28 @@
 #include "utils/guc.h"
 
 #include "compat.h"
+#include "hooks.h"
 #include "key.h"
+#include "launcher.h"
 #include "packet_type.h"
 #include "program.h"
+#include "shared.h"
 
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
 
-/* Define the settings. */
+/* Define the settings; preloaded, also set up what workers need. */
 void
 _PG_init(void)
 {
 	spool_packet_init();
 	spool_program_init();
 	spool_key_init();
+	spool_shmem_init();
+	spool_hint_init();
+	spool_hooks_init();
+	spool_launcher_init();
 
 	MarkGUCPrefixReserved("spool");
 }

@@ -1,7 +1,7 @@
 -- Who may do what, and what pg_dump saves.
 --
 -- Functions that work on one queue may be called by everybody: they check the
--- rights on that queue.  Creating queues and upkeep are for whom the
+-- rights on that queue.  Creating queues, upkeep, and workers are for whom the
 -- extension's owner grants EXECUTE.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA spool FROM PUBLIC;
@@ -16,14 +16,15 @@ BEGIN
         SELECT p.oid
           FROM pg_catalog.pg_proc p
          WHERE p.pronamespace = 'spool'::pg_catalog.regnamespace
-           AND p.proname NOT IN ('create_queue', 'maintain')
+           AND p.proname NOT IN ('create_queue', 'maintain', 'start', 'stop')
     LOOP
         EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
     END LOOP;
 END
 $$;
 
-GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters TO PUBLIC;
+GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters,
+    spool.workers TO PUBLIC;
 GRANT SELECT, INSERT ON spool.inbox TO PUBLIC;
 
 -- each call changes the extension's row, so each is a statement of its own

@@ -1,0 +1,584 @@
+/*-------------------------------------------------------------------------
+ * hint.c
+ *	  Hints: who changes something tells, when it is committed, where work may
+ *	  be.
+ *
+ * A transaction collects hints in a fixed array.  The transaction callback
+ * puts them into the entries of queues, wakes one worker for each, the
+ * manager where that is not enough, and all who wait for the queue.  At that
+ * point others see the changes and may lock the rows that were locked.  An
+ * abort forgets hints.  What a subtransaction gave stays when it is rolled
+ * back: a hint promises nothing.  PREPARE TRANSACTION forgets them too;
+ * COMMIT PREPARED and ROLLBACK PREPARED hint everything in the database.
+ *
+ * Streams that are locked: who consumes tells which (spool_hint_holds), who
+ * passes a locked one by tells that (spool_hint_skipped) and then tries the
+ * lock once more.  Either that try succeeds, or the holder ends later: at its
+ * end, also by abort, it hints its streams if anybody passed a stream of the
+ * queue by since it holds them.
+ *
+ * Hints may get lost where memory is short; the manager's sweep is the truth
+ * behind them.
+ *
+ * Rates of jobs are averages that decay exponentially over 1, 5 and 15
+ * minutes, brought up to date when jobs are counted or the rates are asked
+ * for.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+
+#include "compat.h"
+#include "shared.h"
+#include "spool.h"
+
+#define MAX_PENDING 64
+
+typedef enum PendingKind
+{
+	PENDING_NEWS,
+	PENDING_HOLDS,
+	PENDING_DONE
+} PendingKind;
+
+/* What rates are averages over. */
+static const float8 rate_seconds[SPOOL_NUM_RATES] = {60, 300, 900};
+
+/* What is told at the end of the transaction. */
+typedef struct Pending
+{
+	PendingKind kind;
+	int32		queue;
+	int64		stream;			/* or how many jobs */
+	TimestampTz due;			/* when; of holds, since when */
+} Pending;
+
+static Pending pending[MAX_PENDING];
+static int	npending = 0;
+static bool pending_everything = false;
+static bool pending_database = false;
+static bool pending_databases = false;
+static bool pending_roles = false;
+static TimestampTz pending_schedule = DT_NOEND;
+static Oid	held_database = InvalidOid;
+
+/* The queue that is waited for, and the news that were told. */
+static int32 waited_queue = 0;
+static uint64 waited_news;
+
+static void at_transaction_end(XactEvent event, void *arg);
+static void tell(bool committed);
+static void tell_one(const Pending *one, bool committed);
+static void tell_everything(void);
+static void tell_database(void);
+static void tell_schedule(void);
+static void tell_managers(void);
+static void note(PendingKind kind, int32 queue, int64 stream, TimestampTz due);
+static bool make_room(PendingKind kind, int32 queue);
+static bool looked_at(const SpoolEntry *entry, int64 stream);
+static void mark_active(SpoolEntry *entry);
+static void tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due);
+static void decay(SpoolEntry *entry, TimestampTz now, float8 *rates);
+static void stop_waiting(int code, Datum arg);
+
+void
+spool_hint_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+}
+
+/* A stream, or SPOOL_ALL_STREAMS, may have work. */
+void
+spool_hint(int32 queue, int64 stream)
+{
+	note(PENDING_NEWS, queue, stream, 0);
+}
+
+/* It may have work from then on. */
+void
+spool_hint_later(int32 queue, int64 stream, TimestampTz due)
+{
+	note(PENDING_NEWS, queue, stream, due);
+}
+
+/* This transaction ends a stream's being locked or owned since then. */
+void
+spool_hint_holds(int32 queue, int64 stream, TimestampTz since)
+{
+	note(PENDING_HOLDS, queue, stream, since);
+}
+
+/* A locked stream was passed by; told at once. */
+void
+spool_hint_skipped(int32 queue)
+{
+	SpoolEntry *entry;
+
+	if (spool_shared == NULL)
+		return;
+	spool_lock();
+	entry = spool_entry_find(MyDatabaseId, queue);
+	if (entry != NULL)
+		entry->skipped_at = GetCurrentTimestamp();
+	spool_unlock();
+}
+
+/* Jobs of a queue were done. */
+void
+spool_hint_done(int32 queue, int64 jobs)
+{
+	if (spool_shared == NULL)
+		return;
+	for (int i = 0; i < npending; i++)
+		if (pending[i].kind == PENDING_DONE && pending[i].queue == queue)
+		{
+			pending[i].stream += jobs;
+			return;
+		}
+	note(PENDING_DONE, queue, jobs, 0);
+}
+
+/* A job waits for its time to come into its queue. */
+void
+spool_hint_schedule(TimestampTz due)
+{
+	if (spool_shared != NULL)
+		pending_schedule = Min(pending_schedule, due);
+}
+
+/* The extension, or its queues and their options, changed. */
+void
+spool_hint_database(void)
+{
+	pending_database = spool_shared != NULL;
+}
+
+/* There are new databases, or old ones are others now. */
+void
+spool_hint_databases(void)
+{
+	pending_databases = spool_shared != NULL;
+}
+
+/* Roles may do other things now. */
+void
+spool_hint_roles(void)
+{
+	pending_roles = spool_shared != NULL;
+}
+
+/* Anything may have happened in this database. */
+void
+spool_hint_everything(void)
+{
+	pending_everything = spool_shared != NULL;
+}
+
+/*
+ * Keep the launcher from starting anything in a database until this
+ * transaction ends.
+ */
+void
+spool_database_hold(Oid database)
+{
+	SpoolDatabase *known;
+
+	if (OidIsValid(held_database))
+		return;
+	spool_lock();
+	known = spool_database_find(database, true);
+	if (known != NULL)
+	{
+		known->holds++;
+		held_database = database;
+	}
+	spool_unlock();
+}
+
+/* Add to what is told. */
+static void
+note(PendingKind kind, int32 queue, int64 stream, TimestampTz due)
+{
+	Pending    *one;
+
+	if (spool_shared == NULL || pending_everything)
+		return;
+	for (int i = 0; i < npending && kind != PENDING_DONE; i++)
+	{
+		one = &pending[i];
+		if (one->kind != kind || one->queue != queue)
+			continue;
+		if (one->stream == stream)
+		{
+			one->due = Min(one->due, due);
+			return;
+		}
+		if (one->stream == SPOOL_ALL_STREAMS && one->due <= due &&
+			(due == 0 || kind == PENDING_HOLDS))
+			return;
+	}
+	if (npending == MAX_PENDING && !make_room(kind, queue))
+	{
+		pending_everything |= kind != PENDING_DONE;
+		return;
+	}
+	one = &pending[npending++];
+	one->kind = kind;
+	one->queue = queue;
+	one->stream = stream;
+	one->due = due;
+}
+
+/* Let one entry, all streams, stand for those of a queue; false if it did. */
+static bool
+make_room(PendingKind kind, int32 queue)
+{
+	int			n = 0;
+	Pending    *all = NULL;
+
+	for (int i = 0; i < npending; i++)
+	{
+		Pending    *one = &pending[i];
+
+		if (one->kind != kind || one->queue != queue || one->due != 0 ||
+			kind != PENDING_NEWS)
+			pending[n++] = *one;
+		else if (all == NULL)
+		{
+			pending[n] = *one;
+			all = &pending[n++];
+			all->stream = SPOOL_ALL_STREAMS;
+		}
+	}
+	npending = n;
+	return npending < MAX_PENDING;
+}
+
+/* Transaction callback: tell, or forget. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			tell(true);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			tell(false);
+			break;
+		default:
+			return;
+	}
+	npending = 0;
+	pending_everything = pending_database = false;
+	pending_databases = pending_roles = false;
+	pending_schedule = DT_NOEND;
+	held_database = InvalidOid;
+}
+
+/* Tell what is pending, or of an abort what must be told even so. */
+static void
+tell(bool committed)
+{
+	if (npending == 0 && !OidIsValid(held_database) &&
+		!(committed && (pending_everything || pending_database ||
+						pending_databases || pending_roles ||
+						pending_schedule != DT_NOEND)))
+		return;
+
+	spool_lock();
+	for (int i = 0; i < npending; i++)
+		tell_one(&pending[i], committed);
+	if (pending_everything)
+		tell_everything();
+	if (committed && pending_database)
+		tell_database();
+	if (committed && pending_roles)
+		tell_managers();
+	if (committed && pending_schedule != DT_NOEND)
+		tell_schedule();
+	if (OidIsValid(held_database))
+	{
+		SpoolDatabase *known = spool_database_find(held_database, true);
+
+		known->holds--;
+		known->asked = true;
+	}
+	if (OidIsValid(held_database) || (committed && pending_databases))
+	{
+		spool_shared->ask_all = true;
+		spool_wake_launcher();
+	}
+	spool_unlock();
+}
+
+/* Tell the manager when a scheduled job is due. */
+static void
+tell_schedule(void)
+{
+	SpoolSlot  *manager = spool_manager_slot(MyDatabaseId);
+
+	if (manager == NULL || pending_schedule >= manager->schedule_at)
+		return;
+	manager->schedule_at = pending_schedule;
+	if (pending_schedule < manager->wake_at)
+		spool_wake(manager);
+}
+
+/* Have all managers look again at what their queues need. */
+static void
+tell_managers(void)
+{
+	for (int i = spool_shared->nworkers; i < spool_shared->nslots; i++)
+	{
+		SpoolSlot  *slot = &spool_shared->slots[i];
+
+		if (slot->state != SLOT_RUNNING)
+			continue;
+		slot->changed = true;
+		spool_wake(slot);
+	}
+}
+
+static void
+tell_one(const Pending *one, bool committed)
+{
+	SpoolEntry *entry = spool_entry_find(MyDatabaseId, one->queue);
+
+	if (one->kind == PENDING_DONE && committed)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (entry == NULL)
+			entry = spool_entry_make(MyDatabaseId, one->queue);
+		if (entry == NULL)
+			return;
+		decay(entry, now, entry->rates);
+		for (int i = 0; i < SPOOL_NUM_RATES; i++)
+			entry->rates[i] += one->stream / rate_seconds[i];
+		entry->rates_at = now;
+		mark_active(entry);
+	}
+	else if (entry == NULL)
+		return;
+	else if (one->kind == PENDING_NEWS && committed)
+		tell_entry(entry, one->stream, one->due);
+	else if (one->kind == PENDING_HOLDS && entry->skipped_at >= one->due)
+		tell_entry(entry, one->stream, 0);
+}
+
+/* All queues of the database may have work, or other options. */
+static void
+tell_everything(void)
+{
+	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+		if (spool_shared->entries[i].database == MyDatabaseId)
+			tell_entry(&spool_shared->entries[i], SPOOL_ALL_STREAMS, 0);
+	tell_database();
+}
+
+/* Tell the manager to look at the extension, or the launcher if there is none. */
+static void
+tell_database(void)
+{
+	SpoolSlot  *manager = spool_manager_slot(MyDatabaseId);
+	SpoolDatabase *known;
+
+	if (manager != NULL)
+	{
+		manager->changed = true;
+		spool_wake(manager);
+		if (manager->ready)
+			return;
+	}
+	known = spool_database_find(MyDatabaseId, true);
+	if (known != NULL)
+		known->asked = true;
+	spool_wake_launcher();
+}
+
+/* Something happened in a queue: the manager will sweep, if it does not. */
+static void
+mark_active(SpoolEntry *entry)
+{
+	SpoolSlot  *manager;
+
+	entry->active = true;
+	manager = spool_manager_slot(entry->database);
+	if (manager != NULL && !manager->active)
+	{
+		manager->active = true;
+		spool_wake(manager);
+	}
+}
+
+/* Whether a worker has a stream in hand; it is told that there is news. */
+static bool
+looked_at(const SpoolEntry *entry, int64 stream)
+{
+	for (int i = 0; entry->running > 0 && i < spool_shared->nworkers; i++)
+	{
+		SpoolSlot  *slot = &spool_shared->slots[i];
+
+		if (slot->state != SLOT_RUNNING || slot->queue != entry->queue ||
+			slot->database != entry->database)
+			continue;
+		for (int j = 0; j < slot->ntaken; j++)
+			if (slot->taken[j] == stream)
+			{
+				slot->again |= (uint32) 1 << j;
+				return true;
+			}
+	}
+	return false;
+}
+
+/* Put a hint into an entry and wake who is concerned. */
+static void
+tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due)
+{
+	mark_active(entry);
+	if (due != 0)
+	{
+		SpoolSlot  *manager = spool_manager_slot(entry->database);
+
+		spool_entry_add(entry, stream, due);
+		if (manager != NULL && due < manager->wake_at)
+			spool_wake(manager);
+		return;
+	}
+	if (stream == SPOOL_ALL_STREAMS || !looked_at(entry, stream))
+		spool_entry_add(entry, stream, 0);
+	spool_entry_told(entry);
+}
+
+/* Wake a worker for an entry, and those who wait for the queue. */
+void
+spool_entry_told(SpoolEntry *entry)
+{
+	spool_wake_worker(entry);
+	entry->news++;
+	if (entry->waiters > 0)
+		ConditionVariableBroadcast(&entry->cv);
+}
+
+/* The rates as they are now. */
+static void
+decay(SpoolEntry *entry, TimestampTz now, float8 *rates)
+{
+	float8		seconds = Max(now - entry->rates_at, 0) / 1000000.0;
+
+	for (int i = 0; i < SPOOL_NUM_RATES; i++)
+		rates[i] = entry->rates[i] * exp(-seconds / rate_seconds[i]);
+}
+
+/*
+ * Jobs per second of a queue, over 1, 5 and 15 minutes; false if nobody
+ * counts.
+ */
+bool
+spool_rates(int32 queue, float8 *rates)
+{
+	SpoolEntry *entry;
+
+	if (spool_shared == NULL)
+		return false;
+	memset(rates, 0, SPOOL_NUM_RATES * sizeof(float8));
+	LWLockAcquire(&spool_shared->lock, LW_SHARED);
+	entry = spool_entry_find(MyDatabaseId, queue);
+	if (entry != NULL)
+		decay(entry, GetCurrentTimestamp(), rates);
+	spool_unlock();
+	return true;
+}
+
+/*
+ * Begin to wait for a queue: what happens from now on is told by spool_wait.
+ * False if there is no shared memory, or no room in it.  Whoever calls this
+ * calls spool_wait_end in any case, also after an error.
+ */
+bool
+spool_wait_begin(int32 queue)
+{
+	static bool registered = false;
+	SpoolEntry *entry;
+
+	if (spool_shared == NULL)
+		return false;
+	if (!registered)
+		before_shmem_exit(stop_waiting, (Datum) 0);
+	registered = true;
+	spool_lock();
+	entry = spool_entry_make(MyDatabaseId, queue);
+	if (entry != NULL)
+	{
+		entry->waiters++;
+		waited_queue = queue;
+		waited_news = entry->news;
+	}
+	spool_unlock();
+	return entry != NULL;
+}
+
+/* Wait until there is news since the last time, true, or for so long. */
+bool
+spool_wait(int32 queue, long timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  timeout_ms);
+	uint32		event = compat_wait_event("SpoolWait");
+	SpoolEntry *entry;
+	bool		told;
+
+	spool_lock();
+	entry = spool_entry_find(MyDatabaseId, queue);
+	spool_unlock();
+
+	/* it is kept while it is waited for */
+	ConditionVariablePrepareToSleep(&entry->cv);
+	for (;;)
+	{
+		long		left;
+
+		spool_lock();
+		told = entry->news != waited_news;
+		waited_news = entry->news;
+		spool_unlock();
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if (told || left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&entry->cv, left, event);
+	}
+	ConditionVariableCancelSleep();
+	return told;
+}
+
+/* End to wait; no error if it was ended before. */
+void
+spool_wait_end(int32 queue)
+{
+	SpoolEntry *entry;
+
+	if (waited_queue != queue || queue == 0)
+		return;
+	waited_queue = 0;
+	spool_lock();
+	entry = spool_entry_find(MyDatabaseId, queue);
+	if (--entry->waiters == 0 && entry->limit == 0)
+		spool_entry_close(entry);
+	spool_unlock();
+}
+
+/* At exit. */
+static void
+stop_waiting(int code, Datum arg)
+{
+	spool_wait_end(waited_queue);
+}
