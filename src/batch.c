@@ -35,7 +35,7 @@
 
 static int	compare_names(const ListCell *a, const ListCell *b);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
-static bool died_at_last(SpoolJob *job, SpoolAttempt *attempt);
+static bool is_spent(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
 static void show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job);
 static void settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick);
@@ -85,7 +85,7 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	{
 		d->hints = palloc(SPOOL_MAX_BATCH * sizeof(int64));
 		memcpy(d->hints, pass->hints, pass->nhints * sizeof(int64));
-		d->nhints = pass->nhints;
+		d->nhints = pass->ntry;
 	}
 	spool_dispatch(d, NULL);
 	list_sort(d->picks, compare_names); /* settling locks in this order */
@@ -148,17 +148,18 @@ record_dispatch(SpoolPass *pass, SpoolDispatch *d)
 }
 
 /*
- * A job whose runner died at the last attempt is settled as that, without
- * being run again.
+ * A job whose last attempt crashed is settled as that, without being run
+ * again.
  */
 static bool
-died_at_last(SpoolJob *job, SpoolAttempt *attempt)
+is_spent(SpoolJob *job, SpoolAttempt *attempt)
 {
-	if (!job->died)
+	if (!job->spent)
 		return false;
 	memset(attempt, 0, sizeof(SpoolAttempt));
 	attempt->outcome = OUTCOME_CRASHED;
-	attempt->message = pstrdup("the runner died");
+	attempt->message = pstrdup(job->pick->state.failure ?
+							   job->pick->state.failure : RUNNER_DIED);
 	job->attempts--;
 	return true;
 }
@@ -224,7 +225,7 @@ spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
 			continue;
 		batch->ran[i] = true;
 		MemoryContextSwitchTo(context);
-		if (!died_at_last(job, attempt) &&
+		if (!is_spent(job, attempt) &&
 			!spool_attempt_without_command(job->header.kind, attempt))
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
@@ -265,7 +266,7 @@ spool_batch_run_program(SpoolPass *pass, SpoolBatch *batch)
 	run.lock_name = d->order == ORDER_NONE ?
 		psprintf("packet " INT64_FORMAT, job->row.packet_id) :
 		psprintf("stream " INT64_FORMAT, job->pick->stream.id);
-	if (!died_at_last(job, &batch->attempts[0]) &&
+	if (!is_spent(job, &batch->attempts[0]) &&
 		!spool_attempt_without_command(job->header.kind, &batch->attempts[0]))
 	{
 		show_job(pass, batch, job);

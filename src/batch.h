@@ -33,6 +33,7 @@ typedef struct SpoolPass
 	bool		all;			/* a worker: look at all streams next */
 	int64	   *hints;			/* else at these; in the pass's context */
 	int			nhints;
+	int			ntry;			/* of these, the others are left to others */
 	struct SpoolBatch *batch;	/* dispatched and committed, or NULL */
 	struct SpoolBatch *next;	/* dispatched in this transaction, or NULL */
 	MemoryContext context;

@@ -65,7 +65,7 @@ static bool group_next(GroupScan *group);
 static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
-						 const SpoolRow *row);
+						 const SpoolRow *row, int32 attempts);
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
 static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
@@ -151,9 +151,10 @@ group_next(GroupScan *group)
 	return group->nrows > 0;
 }
 
-/* Add a packet to a pick. */
+/* Add a packet to a pick; attempts: failed ones that the state does not tell. */
 static SpoolJob *
-add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
+add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
+		int32 attempts)
 {
 	SpoolJob   *job = palloc0(sizeof(SpoolJob));
 
@@ -167,8 +168,8 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row)
 	spool_packet_header(job->row.packet, &job->header);
 	if (pick->state.attempt_packet == row->packet_id)
 		job->attempts = pick->state.attempts;
-	job->died = pick->crashed == row->packet_id &&
-		d->queue->max_attempts > 0 &&
+	job->attempts = Max(job->attempts, attempts);
+	job->spent = d->queue->max_attempts > 0 &&
 		job->attempts >= d->queue->max_attempts;
 	if (pick->njobs == pick->space)
 	{
@@ -239,9 +240,8 @@ drop_last(SpoolDispatch *d, SpoolPick *pick)
 static bool
 blocked(SpoolDispatch *d, const SpoolJob *job)
 {
-	return d->queue->on_error == ON_ERROR_RETRY &&
-		d->queue->max_attempts > 0 &&
-		job->attempts >= d->queue->max_attempts;
+	return job->spent && d->queue->on_error == ON_ERROR_RETRY &&
+		d->order != ORDER_NONE;
 }
 
 /*
@@ -251,13 +251,13 @@ blocked(SpoolDispatch *d, const SpoolJob *job)
  */
 bool
 spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
-				  int64 *want)
+				  int32 attempts, int64 *want)
 {
 	SpoolJob   *job;
 
 	if (spool_dispatch_full(d))
 		return false;
-	job = add_job(d, pick, row);
+	job = add_job(d, pick, row, attempts);
 	if (spool_owns(d->mode) && blocked(d, job))
 		return drop_last(d, pick);
 	if (d->mode == DISPATCH_RUN)
@@ -265,7 +265,7 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 		(*want)--;
 		return true;
 	}
-	if (job->died && d->mode == DISPATCH_CLAIM)
+	if (job->spent && d->mode == DISPATCH_CLAIM)
 	{
 		job->attempts--;
 		spool_job_fail(d, job, REASON_FAILED, NULL, pick->state.failure);
@@ -335,7 +335,7 @@ collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 				 spool_numbering(pick->stream.id) == NUMBERED_BY_SENDER)
 			pick->ended = true;
 		else if (note_conflict(d, pick, &group) ||
-				 !spool_collect_one(d, pick, &group.rows[0], &want))
+				 !spool_collect_one(d, pick, &group.rows[0], 0, &want))
 			pick->ended = true;
 		if (pick->ended)
 			break;
@@ -359,7 +359,7 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 		if (group.rows[0].packet_id > d->mark)
 			continue;
 		if (note_conflict(d, pick, &group) ||
-			!spool_collect_one(d, pick, &group.rows[0], &want))
+			!spool_collect_one(d, pick, &group.rows[0], 0, &want))
 			break;
 		more = pick->jobs[pick->njobs - 1]->header.kind == PACKET_NOP ||
 			(d->mode != DISPATCH_RUN && want > 0);
@@ -384,7 +384,7 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 			if (spool_collected(pick, row))
 				remove_twin(d, row);
 			else if (want > 0 && !stopped && row->packet_id <= d->mark)
-				stopped = !spool_collect_one(d, pick, row, &want);
+				stopped = !spool_collect_one(d, pick, row, 0, &want);
 		}
 	spool_store_scan_end(&group.scan);
 	pick->exhausted = want > 0 && !stopped;
@@ -474,7 +474,7 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 			continue;
 		}
 		copy_packet(&row);
-		if (!spool_collect_one(d, pick, &row, &want))
+		if (!spool_collect_one(d, pick, &row, 0, &want))
 			skipped = true;
 	}
 	spool_store_scan_end(&scan);
@@ -554,14 +554,13 @@ spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want)
 
 			pick->ahead_seq = rows[i].seq;
 			pick->ahead_id = rows[i].packet_id;
-			if (!spool_collect_one(d, pick, &rows[i], &want))
+			if (!spool_collect_one(d, pick, &rows[i], attempts[i], &want))
 			{
 				pick->ended = d->order != ORDER_NONE;
 				continue;
 			}
 			job = pick->jobs[pick->njobs - 1];
 			job->ahead = true;
-			job->attempts = Max(job->attempts, attempts[i]);
 		}
 		pfree(rows);
 		pfree(attempts);

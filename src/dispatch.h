@@ -50,7 +50,6 @@ typedef struct SpoolPick
 	bool		ahead_done;		/* none is left ahead of the cursor */
 	int64		ahead_seq;		/* the last one collected ahead of it */
 	int64		ahead_id;
-	int64		crashed;		/* id of the packet whose runner died, or 0 */
 	struct SpoolJob **jobs;
 	int			njobs;
 	int			space;
@@ -66,7 +65,7 @@ typedef struct SpoolJob
 	PacketHeader header;
 	int32		attempts;		/* failed attempts before this one */
 	bool		ahead;			/* lies in kept */
-	bool		died;			/* with its runner, at its last attempt */
+	bool		spent;			/* its attempts are: it may not be run */
 	bool		handed;			/* a command, which counts for take */
 	SpoolFate	fate;
 	SpoolKept	kept;			/* what FATE_DEAD and FATE_LEFT record */
@@ -100,6 +99,10 @@ typedef struct SpoolDispatch
 	char	   *conflict_stream;
 } SpoolDispatch;
 
+/* Why an attempt counts as crashed. */
+#define RUNNER_DIED "the runner died"
+#define LEASE_OVER	"the lease was over"
+
 /* Bytes of packets that one batch holds in memory at the most, beyond one. */
 #define SPOOL_BATCH_BYTES (16 * 1024 * 1024)
 
@@ -109,7 +112,8 @@ extern int64 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
 extern bool spool_collected(SpoolPick *pick, const SpoolRow *row);
 extern bool spool_dispatch_full(SpoolDispatch *d);
 extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
-							  const SpoolRow *row, int64 *want);
+							  const SpoolRow *row, int32 attempts,
+							  int64 *want);
 
 /* reclaim.c */
 extern void spool_reclaim(SpoolDispatch *d, SpoolPick *pick);

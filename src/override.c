@@ -128,7 +128,7 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 
 		if (pick->ended || spool_collected(pick, &rows[i]))
 			continue;
-		if (!spool_collect_one(d, pick, &rows[i], &want))
+		if (!spool_collect_one(d, pick, &rows[i], 0, &want))
 			return true;
 		d->jobs[d->njobs++] = pick->jobs[pick->njobs - 1];
 	}

@@ -117,6 +117,7 @@ add_hint(SpoolPass *pass, int64 stream)
 /*
  * Choose what a worker looks at: what others hint at comes before what it has
  * itself, so that a stream with many packets does not keep others waiting.
+ * If another worker may come, half is left to it.
  */
 static void
 choose_streams(SpoolPass *pass, SpoolQueue *queue)
@@ -134,6 +135,8 @@ choose_streams(SpoolPass *pass, SpoolQueue *queue)
 		add_hint(pass, work.streams[i]);
 	for (int i = 0; i < nmine; i++)
 		add_hint(pass, mine[i]);
+	pass->ntry = work.room && !pass->all ? (pass->nhints + 1) / 2 :
+		pass->nhints;
 }
 
 /*
@@ -144,27 +147,30 @@ static void
 offer_rest(SpoolPass *pass, SpoolBatch *batch)
 {
 	SpoolDispatch *d = &batch->dispatch;
-	int64		untried[SPOOL_MAX_BATCH];
-	int			n = 0;
+	int64		rest[SPOOL_MAX_BATCH + 1];
+	int64		own[SPOOL_MAX_HINTS];
+	int			nrest = 0;
+	int			nown = 0;
 	ListCell   *cell;
 
 	if (d->hints != NULL && spool_by_number(d->order))
-		for (int i = d->tried; i < d->nhints; i++)
-			untried[n++] = d->hints[i];
+		for (int i = d->tried; i < pass->nhints; i++)
+			rest[nrest++] = pass->hints[i];
 	pass->all = d->others;
 	pass->nhints = 0;
 	foreach(cell, d->picks)
 	{
 		SpoolPick  *pick = lfirst(cell);
 
+		if (nown < SPOOL_MAX_HINTS && d->order != ORDER_NONE)
+			own[nown++] = pick->stream.id;
 		if (pick->exhausted)
 			continue;
 		if (d->order == ORDER_NONE)
-			untried[n++] = pick->stream.id;
+			rest[nrest++] = pick->stream.id;
 		add_hint(pass, pick->stream.id);
 	}
-	if (n > 0 || pass->all)
-		spool_work_put(pass->queue_id, untried, n, pass->all);
+	spool_work_put(pass->queue_id, rest, nrest, pass->all, own, nown);
 }
 
 /* Whether a worker shall look elsewhere before it goes on here. */
@@ -197,8 +203,11 @@ dispatch(SpoolPass *pass)
 	pass->next = spool_batch_dispatch(pass, queue);
 	if (pass->next == NULL)
 	{
-		pass->all = false;		/* nothing was found there */
-		pass->nhints = 0;
+		/* nothing was found there */
+		pass->all = false;
+		pass->nhints -= pass->ntry;
+		memmove(pass->hints, pass->hints + pass->ntry,
+				pass->nhints * sizeof(int64));
 	}
 }
 
@@ -240,7 +249,8 @@ run(SpoolPass *pass)
 		commit(pass);
 	}
 	if (pass->all || pass->nhints > 0)
-		spool_work_put(pass->queue_id, pass->hints, pass->nhints, pass->all);
+		spool_work_put(pass->queue_id, pass->hints, pass->nhints, pass->all,
+					   NULL, 0);
 }
 
 /* After an error: take the batch back and stop being a runner. */

@@ -21,12 +21,16 @@
 #include "spool.h"
 #include "state.h"
 
-/* Why an attempt counts as crashed. */
-#define RUNNER_DIED "the runner died"
-#define LEASE_OVER	"the lease was over"
-
+static bool is_last(SpoolQueue *queue, int32 attempts);
 static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
 						   const SpoolOrphan *orphan, bool alone);
+
+/* Whether so many attempts are all, so that the job is not run again. */
+static bool
+is_last(SpoolQueue *queue, int32 attempts)
+{
+	return queue->max_attempts > 0 && attempts >= queue->max_attempts;
+}
 
 /*
  * Take over the stream of a dead runner or of a claim whose lease is over.
@@ -47,10 +51,9 @@ spool_reclaim(SpoolDispatch *d, SpoolPick *pick)
 		state->failed++;
 		state->attempt_packet = state->run_packet;
 		state->failure = pstrdup(reason);
-		if (state->deadline == 0)
+		if (state->deadline == 0 && !is_last(d->queue, state->attempts))
 			state->retry_at = Max(spool_retry_at(d->queue, state->attempts),
 								  GetCurrentTimestamp() + USECS_PER_SEC);
-		pick->crashed = state->run_packet;
 		if (d->mode != DISPATCH_PEEK)
 			spool_history_crashed(d->queue, pick->stream.name,
 								  state->run_packet, state->attempts,

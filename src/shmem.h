@@ -41,6 +41,7 @@ typedef struct SpoolWork
 {
 	int32		queue;
 	bool		all;			/* look at all streams */
+	bool		room;			/* another worker may come */
 	int			nstreams;
 	int64		streams[SPOOL_MAX_HINTS];
 } SpoolWork;
@@ -50,7 +51,7 @@ extern void spool_worker_attach(Datum arg, Oid *database, Oid *owner);
 extern bool spool_work_enter(int32 *queue);
 extern void spool_work_take(int32 queue, int max, SpoolWork *work);
 extern void spool_work_put(int32 queue, const int64 *streams, int nstreams,
-						   bool all);
+						   bool all, const int64 *own, int nown);
 extern void spool_work_leave(int32 queue);
 extern bool spool_work_elsewhere(int32 queue);
 extern bool spool_work_stopping(void);

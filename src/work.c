@@ -8,9 +8,10 @@
  * its latch is set.  Whatever gives work to a queue wakes one idle worker; one
  * that takes hints and leaves some wakes the next.
  *
- * Streams that a worker took are in its hand until it takes again, puts them
- * back or leaves: other workers are not woken for them, the worker itself gets
- * them again with its next take.  So it takes few, or soon again.
+ * Streams that a worker took, and then those it has, are in its hand until it
+ * takes again, puts others back or leaves: other workers are not woken for
+ * them, the worker itself gets them again with its next take if there was
+ * news.  That saves looks at streams that are owned; nothing depends on it.
  *
  * What a worker had in hand when it died is lost; all streams of the queue
  * are looked at then.
@@ -107,6 +108,7 @@ spool_work_take(int32 queue, int max, SpoolWork *work)
 	entry = my_entry(queue);
 	let_go(entry, true);
 	work->all = entry->all;
+	work->room = entry->running < entry->limit;
 	entry->all = false;
 	for (int i = 0; i < entry->nhints; i++)
 	{
@@ -127,12 +129,14 @@ spool_work_take(int32 queue, int max, SpoolWork *work)
 }
 
 /*
- * Give streams, or all, back to whoever takes next, and open the hand.  After
- * the commit of what was done in them.
+ * Give streams, or all, back to whoever takes next; in hand are now the first
+ * of those that the worker has.  After the commit of what was done in them.
  */
 void
-spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all)
+spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all,
+			   const int64 *own, int nown)
 {
+	SpoolSlot  *slot = spool_my_slot;
 	SpoolEntry *entry;
 
 	spool_lock();
@@ -142,6 +146,8 @@ spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all)
 		spool_entry_add(entry, streams[i], 0);
 	if (all)
 		spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
+	slot->ntaken = Min(nown, SPOOL_MAX_HINTS);
+	memcpy(slot->taken, own, slot->ntaken * sizeof(int64));
 	spool_entry_told(entry);
 	spool_unlock();
 }
