@@ -4,10 +4,9 @@
  *
  * It registers the queues that have workers and a command as entries in
  * shared memory, and has as many workers started (staff.c) as could run there.
- * It sleeps until its latch is set: by who gives
- * work where no idle worker is, changes queues, ends a worker or a
- * transaction after a time of quiet; or until something is due: a retry, a
- * scheduled job, a sweep, upkeep.
+ * It sleeps until its latch is set: by who gives work where no idle worker is,
+ * changes queues, ends a worker or a transaction after a time of quiet; or
+ * until something is due: a retry, a scheduled job, a sweep, upkeep.
  *
  * A sweep has all streams looked at, in the queues where something happened
  * since the last one: hints may get lost, or name too little.  After the last
