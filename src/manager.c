@@ -9,9 +9,10 @@
  * until something is due: a retry, a scheduled job, a sweep, upkeep.
  *
  * A sweep has all streams looked at, in the queues where something happened
- * since the last one: hints may get lost, or name too little.  After the last
- * activity come one sweep and one upkeep, then nothing.  Without preload, all
- * queues are swept all the time: other sessions give no hints.
+ * but not since the sweep before; where it never gets quiet, once a minute:
+ * hints may get lost, or name too little.  After the last activity come that
+ * sweep and one upkeep, then nothing.  Without preload, all queues are swept
+ * all the time: other sessions give no hints.
  *
  * One session lock says that a database has its manager; a second one, in the
  * case without preload, where its shared memory is.  The manager holds no
@@ -51,6 +52,7 @@
 
 #define UPKEEP_MS 60000
 #define RETRY_MS 5000
+#define BUSY_SWEEP_MS 60000
 
 /* A row of spool.queue. */
 typedef struct QueueRow
@@ -82,7 +84,8 @@ static void enter_queues(const QueueRow *rows, uint64 nrows);
 static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
-static void sweep(void);
+static void poll_changes(void);
+static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
 
 /* Relation cache callback: spool.queue, or everything, changed. */
@@ -103,6 +106,7 @@ transact(const char *activity, void (*work) (void))
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		XactIsoLevel = XACT_READ_COMMITTED;
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, activity);
 		work();
@@ -293,8 +297,6 @@ look_around(TimestampTz now)
 
 	if (slot->leave)
 		end_process(END_TOLD);
-	if (spool_shared->polling)
-		AcceptInvalidationMessages();
 	if (active && sweep_at == DT_NOEND)
 		sweep_at = TimestampTzPlusMilliseconds(now, spool_sweep_interval);
 	if (active && upkeep_at == DT_NOEND)
@@ -318,7 +320,7 @@ look_around(TimestampTz now)
 		(void) transact("spool: upkeep", spool_maintain_now);
 	}
 	if (sweep_at <= now)
-		sweep();
+		sweep(now);
 }
 
 /* Let scheduled jobs into their queues, and see when the next is due. */
@@ -346,28 +348,47 @@ move_scheduled(void)
 		scheduled_at = spool_schedule_move();
 }
 
-/* Have queues looked at. */
+/* The beginning of a transaction learns of changes. */
 static void
-sweep(void)
+poll_changes(void)
+{
+}
+
+/*
+ * Have queues looked at: those where it was quiet since the last sweep, but
+ * not before that; the others now and then.  Polling, all.
+ */
+static void
+sweep(TimestampTz now)
 {
 	bool		polling = spool_shared->polling;
+	bool		more = polling;
 
+	if (polling)
+		(void) transact("spool: polling", poll_changes);
 	spool_lock();
 	spool_my_slot->active = false;
 	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
 	{
 		SpoolEntry *entry = &spool_shared->entries[i];
+		bool		busy = entry->active;
 
-		if (entry->database != MyDatabaseId || !(polling || entry->active))
+		if (entry->database != MyDatabaseId ||
+			!(polling || busy || entry->unswept))
 			continue;
 		entry->active = false;
+		entry->unswept = busy;
+		more |= busy;
+		if (busy && !polling &&
+			!TimestampDifferenceExceeds(entry->swept_at, now, BUSY_SWEEP_MS))
+			continue;
+		entry->swept_at = now;
 		spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
 	}
 	spool_unlock();
 	stale |= refused;
-	sweep_at = polling ?
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									spool_sweep_interval) : DT_NOEND;
+	sweep_at = more ?
+		TimestampTzPlusMilliseconds(now, spool_sweep_interval) : DT_NOEND;
 }
 
 /* Do what is to be done; returns when to look again, DT_NOEND for never. */

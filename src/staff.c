@@ -254,7 +254,7 @@ start_worker(Oid role, TimestampTz now)
 	if (place == SPOOL_NOWHERE)
 	{
 		if (now >= room_at)
-			(void) spool_make_room(MyDatabaseId, role);
+			spool_make_room(MyDatabaseId, role);
 		room_at = TimestampTzPlusMilliseconds(now, 1000);
 		spool_staff_short(SHORT_SLOTS, true);
 		return false;

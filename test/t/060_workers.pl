@@ -190,6 +190,10 @@ sql('renamed', q{SELECT spool.enqueue('q', 'x', stream => 'renamed')});
 eventually('renamed', q{SELECT count(*) FROM done WHERE stream = 'renamed'},
 	'1', 'jobs run after renaming');
 timed('DROP DATABASE', sub { sql('postgres', 'DROP DATABASE renamed') });
+sql('two', q{SELECT spool.set_handler('q', 'SELECT pg_sleep(1000)');
+	SELECT spool.enqueue('q', 'x', stream => 'long')});
+eventually('two', q{SELECT stream FROM spool.workers WHERE queue = 'q'},
+	'long', 'a long job runs');
 timed('DROP DATABASE FORCE',
 	sub { sql('postgres', 'DROP DATABASE two WITH (FORCE)') });
 eventually('postgres', count_of('manager'), '1', 'their managers are gone');
