@@ -9,7 +9,7 @@
  * All databases share spool.max_workers slots.  If none is free, workers of
  * others are asked to leave: idle ones, then of those roles that have more,
  * then, once a second, any.  The manager tries again when a slot was freed,
- * and each second.
+ * and each second, and warns when that did not help.
  *
  * A worker that ends before it connected (the role reached its limit of
  * connections, say) is started again after a delay that grows.
@@ -26,6 +26,7 @@
 #include "staff.h"
 
 #define WARN_MS 60000
+#define PATIENCE_MS 1000
 #define MAX_NEEDS 64
 
 /* A role that owns queues with workers. */
@@ -54,6 +55,7 @@ typedef struct Need
 } Need;
 
 static TimestampTz room_at = 0; /* ask others for room, not before */
+static TimestampTz starved_since = 0;	/* 0 = it is not */
 static HTAB *owners;
 static Starting *starting;
 
@@ -236,7 +238,12 @@ spool_staff_start(TimestampTz now, bool *failed)
 		starved |= needs[i].count > 0;
 	}
 	if (starved)
-		start_at = Min(start_at, TimestampTzPlusMilliseconds(now, 1000));
+		start_at = Min(start_at,
+					   TimestampTzPlusMilliseconds(now, PATIENCE_MS));
+	if (!starved)
+		starved_since = 0;
+	else if (starved_since == 0)
+		starved_since = now;
 	spool_lock();
 	spool_my_slot->starved = starved;
 	spool_unlock();
@@ -254,9 +261,13 @@ start_worker(Oid role, TimestampTz now)
 	if (place == SPOOL_NOWHERE)
 	{
 		if (now >= room_at)
+		{
 			spool_make_room(MyDatabaseId, role);
-		room_at = TimestampTzPlusMilliseconds(now, 1000);
-		spool_staff_short(SHORT_SLOTS, true);
+			room_at = TimestampTzPlusMilliseconds(now, PATIENCE_MS);
+		}
+		if (starved_since != 0 &&
+			TimestampDifferenceExceeds(starved_since, now, PATIENCE_MS - 1))
+			spool_staff_short(SHORT_SLOTS, true);
 		return false;
 	}
 	spool_staff_short(SHORT_SLOTS, false);
