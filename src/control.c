@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "launcher.h"
 #include "manager.h"
+#include "queue.h"
 #include "shared.h"
 #include "spool.h"
 
@@ -41,6 +42,7 @@ static void mark_stopped(bool stopped);
 static void start_manager(void);
 static bool await_manager(int place, uint32 generation,
 						  BackgroundWorkerHandle *handle);
+static bool may_see(int32 queue_id);
 static const char *slot_state(const SpoolSlot *slot);
 
 /*
@@ -214,8 +216,8 @@ spool_stop(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	PG_TRY();
 	{
-		(void) spool_tell_leave(MyDatabaseId, true, true);
-		(void) spool_await_leave(MyDatabaseId, true, MANAGER_MS);
+		(void) spool_tell_leave(MyDatabaseId);
+		spool_await_leave(MyDatabaseId, AWAIT_MANAGER, MANAGER_MS);
 	}
 	PG_FINALLY();
 	{
@@ -233,6 +235,15 @@ slot_state(const SpoolSlot *slot)
 	if (slot->manager)
 		return "manager";
 	return slot->queue != 0 ? "running" : "idle";
+}
+
+/* Whether the caller may know what runs in a queue. */
+static bool
+may_see(int32 queue_id)
+{
+	SpoolQueue *queue = spool_queue_by_id(queue_id);
+
+	return queue != NULL && spool_queue_allows(queue, SPOOL_READ);
 }
 
 /* worker_rows(): rows of the view workers, with ids */
@@ -262,7 +273,8 @@ spool_worker_rows(PG_FUNCTION_ARGS)
 		Datum		values[6];
 		bool		nulls[6] = {false};
 
-		if (slot->state == SLOT_FREE || slot->database != MyDatabaseId)
+		if (slot->state == SLOT_FREE || slot->database != MyDatabaseId ||
+			(slot->queue != 0 && !may_see(slot->queue)))
 			continue;
 		values[0] = Int32GetDatum(slot->pid);
 		nulls[0] = slot->pid == 0;

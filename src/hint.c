@@ -401,6 +401,8 @@ tell_database(void)
 	known = spool_database_find(MyDatabaseId, true);
 	if (known != NULL)
 		known->asked = true;
+	else
+		spool_shared->ask_every = true;
 	spool_wake_launcher();
 }
 

@@ -58,7 +58,7 @@ static void utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 					QueryCompletion *completion);
 static void object_access(ObjectAccessType access, Oid class, Oid object,
 						  int subobject, void *arg);
-static void clear_database(const char *name, bool copied);
+static void clear_database(const char *name, bool copied, SpoolAwait await);
 static const char *option_text(List *options, const char *name);
 static After before(Node *statement);
 
@@ -135,7 +135,7 @@ option_text(List *options, const char *name)
 
 /* Have our processes leave a database, if the caller may ask for that. */
 static void
-clear_database(const char *name, bool copied)
+clear_database(const char *name, bool copied, SpoolAwait await)
 {
 	Oid			database = get_database_oid(name, true);
 	bool		allowed;
@@ -157,8 +157,8 @@ clear_database(const char *name, bool copied)
 	if (!allowed)
 		return;
 	spool_database_hold(database);
-	if (spool_tell_leave(database, true, true))
-		(void) spool_await_leave(database, false, LEAVE_MS);
+	if (spool_tell_leave(database))
+		spool_await_leave(database, await, LEAVE_MS);
 }
 
 /* Do what comes before a statement; returns what comes after it. */
@@ -166,27 +166,33 @@ static After
 before(Node *statement)
 {
 	const char *template;
+	DropdbStmt *drop;
 
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
-			clear_database(castNode(DropdbStmt, statement)->dbname, false);
+			/* with FORCE those who run jobs are terminated */
+			drop = castNode(DropdbStmt, statement);
+			clear_database(drop->dbname, false,
+						   drop->options != NIL ? AWAIT_IDLE : AWAIT_ALL);
 			return AFTER_NOTHING;
 		case T_CreatedbStmt:
 			template = option_text(castNode(CreatedbStmt, statement)->options,
 								   "template");
-			clear_database(template ? template : "template1", true);
+			clear_database(template ? template : "template1", true,
+						   AWAIT_ALL);
 			return AFTER_DATABASES;
 		case T_AlterDatabaseStmt:
 			if (option_text(castNode(AlterDatabaseStmt, statement)->options,
 							"tablespace") != NULL)
 				clear_database(castNode(AlterDatabaseStmt, statement)->dbname,
-							   false);
+							   false, AWAIT_ALL);
 			return AFTER_DATABASES;
 		case T_RenameStmt:
 			if (castNode(RenameStmt, statement)->renameType != OBJECT_DATABASE)
 				return AFTER_NOTHING;
-			clear_database(castNode(RenameStmt, statement)->subname, false);
+			clear_database(castNode(RenameStmt, statement)->subname, false,
+						   AWAIT_ALL);
 			return AFTER_DATABASES;
 		case T_AlterRoleStmt:
 			return AFTER_ROLE;

@@ -54,7 +54,8 @@ typedef struct Database
 	Oid			oid;
 	NameData	name;
 	DatabaseState state;
-	bool		listed;			/* found in pg_database and named */
+	bool		exists;
+	bool		listed;			/* it is to have a manager */
 	int			place;			/* of the manager's slot */
 	uint32		generation;
 	BackgroundWorkerHandle *handle;
@@ -70,6 +71,7 @@ static bool short_of_processes = false;
 
 static bool check_databases(char **newval, void **extra, GucSource source);
 static void read_databases(void);
+static void forget_dropped(void);
 static void collect(Database *database, TimestampTz now);
 static void later(Database *database, TimestampTz now);
 static bool wanted(Database *database, bool *asked);
@@ -150,7 +152,7 @@ read_databases(void)
 
 	hash_seq_init(&seq, databases);
 	while ((database = hash_seq_search(&seq)) != NULL)
-		database->listed = false;
+		database->exists = database->listed = false;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -163,16 +165,15 @@ read_databases(void)
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 		bool		found;
 
-		if (!form->datallowconn || form->datistemplate ||
-			database_is_invalid_form(form) ||
-			!spool_database_named(NameStr(form->datname)))
-			continue;
 		database = hash_search(databases, &form->oid, HASH_ENTER, &found);
 		if (!found)
 			memset((char *) database + sizeof(Oid), 0,
 				   sizeof(Database) - sizeof(Oid));
 		database->name = form->datname;
-		database->listed = true;
+		database->exists = true;
+		database->listed = form->datallowconn && !form->datistemplate &&
+			!database_is_invalid_form(form) &&
+			spool_database_named(NameStr(form->datname));
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -182,13 +183,29 @@ read_databases(void)
 	hash_seq_init(&seq, databases);
 	while ((database = hash_seq_search(&seq)) != NULL)
 	{
-		if (database->listed)
-			continue;
-		if (database->state == DATABASE_UP)
-			(void) spool_tell_leave(database->oid, true, true);
-		else
+		if (database->state == DATABASE_UP && !database->listed)
+			(void) spool_tell_leave(database->oid);
+		else if (database->state != DATABASE_UP && !database->exists)
 			(void) hash_search(databases, &database->oid, HASH_REMOVE, NULL);
 	}
+	forget_dropped();
+}
+
+/* Forget what was told of databases that are gone. */
+static void
+forget_dropped(void)
+{
+	spool_lock();
+	for (int i = 0; i < SPOOL_MAX_DATABASES; i++)
+	{
+		SpoolDatabase *known = &spool_shared->databases[i];
+
+		if (!OidIsValid(known->database) ||
+			hash_search(databases, &known->database, HASH_FIND, NULL) != NULL)
+			continue;
+		known->stopped = known->asked = false;
+	}
+	spool_unlock();
 }
 
 /* See what became of a manager. */
@@ -230,8 +247,8 @@ wanted(Database *database, bool *asked)
 	spool_lock();
 	known = spool_database_find(database->oid, false);
 	may = known == NULL || (known->holds == 0 && !known->stopped);
-	*asked = known != NULL && known->asked;
-	if (may && *asked && database->state != DATABASE_UP)
+	*asked = known != NULL && known->asked && database->state != DATABASE_UP;
+	if (*asked)
 		known->asked = false;
 	spool_unlock();
 	return may && database->listed;
@@ -280,10 +297,12 @@ do_round(bool *rescan)
 	HASH_SEQ_STATUS seq;
 	Database   *database;
 	bool		waits = false;
+	bool		every;
 
 	spool_lock();
 	*rescan |= spool_shared->ask_all;
-	spool_shared->ask_all = false;
+	every = spool_shared->ask_every;
+	spool_shared->ask_all = spool_shared->ask_every = false;
 	spool_unlock();
 	if (*rescan)
 		read_databases();
@@ -309,14 +328,17 @@ do_round(bool *rescan)
 	while ((database = hash_seq_search(&seq)) != NULL)
 	{
 		bool		asked;
+		bool		may = wanted(database, &asked);
 
-		if (!wanted(database, &asked) || database->state == DATABASE_UP)
+		if (database->state == DATABASE_UP)
 			continue;
-		if (asked)
+		if (asked || every)
 		{
 			database->state = DATABASE_DOWN;
 			database->next_try = now;
 		}
+		if (!may)
+			continue;
 		if (database->state == DATABASE_ABSENT)
 			continue;
 		if (database->next_try > now || waits)

@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  * manager.c
- *	  The manager of a database: starts workers, and does upkeep.
+ *	  The manager of a database: which queues have workers, and upkeep.
  *
  * It registers the queues that have workers and a command as entries in
- * shared memory, and starts as many workers as could run there, each as the
- * role that owns the queues.  It sleeps until its latch is set: by who gives
- * work where no idle worker is, changes queues, ends a worker or a
- * transaction after a time of quiet; or until something is due: a retry, a
- * scheduled job, a sweep, upkeep.
+ * shared memory, and has as many workers started (staff.c) as could run there.
+ * It sleeps until its latch is set: by who gives work where no idle worker is,
+ * changes queues, ends a worker or a transaction after a time of quiet; or
+ * until something is due: a retry, a scheduled job, a sweep, upkeep.
  *
  * A sweep has all streams looked at, in the queues where something happened
- * since the last one: hints may get lost, or name too little.  After the last
- * activity come one sweep and one upkeep, then nothing.  Without preload, all
- * queues are swept all the time: other sessions give no hints.
+ * but not since the sweep before; where it never gets quiet, once a minute:
+ * hints may get lost, or name too little.  After the last activity come that
+ * sweep and one upkeep, then nothing.  Without preload, all queues are swept
+ * all the time: other sessions give no hints.
  *
  * One session lock says that a database has its manager; a second one, in the
  * case without preload, where its shared memory is.  The manager holds no
@@ -37,7 +37,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -49,36 +48,11 @@
 #include "shared.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "staff.h"
 
 #define UPKEEP_MS 60000
 #define RETRY_MS 5000
-#define WARN_MS 60000
-#define MAX_NEEDS 64
-
-/* A role that owns queues with workers. */
-typedef struct Owner
-{
-	Oid			role;
-	bool		warned;			/* that its queues cannot be worked on */
-	int			delay_ms;		/* after the last failure to start */
-	TimestampTz next_try;
-} Owner;
-
-/* A worker that is being started. */
-typedef struct Starting
-{
-	int			place;			/* SPOOL_NOWHERE = unused */
-	uint32		generation;
-	Oid			role;
-	BackgroundWorkerHandle *handle;
-} Starting;
-
-/* Workers that a role needs. */
-typedef struct Need
-{
-	Oid			role;
-	int			count;
-} Need;
+#define BUSY_SWEEP_MS 60000
 
 /* A row of spool.queue. */
 typedef struct QueueRow
@@ -89,15 +63,6 @@ typedef struct QueueRow
 	uint32		version;
 } QueueRow;
 
-/* What the manager may be short of. */
-typedef enum Shortage
-{
-	SHORT_SLOTS,
-	SHORT_PROCESSES,
-	SHORT_ENTRIES,
-	NUM_SHORTAGES
-} Shortage;
-
 static bool stale = true;		/* spool.queue is to be read */
 static Oid	queue_relid = InvalidOid;
 static bool absent = false;		/* the extension is not there */
@@ -105,21 +70,13 @@ static bool refused = false;	/* some owner cannot run jobs */
 static TimestampTz read_at = 0; /* not before */
 static TimestampTz sweep_at = DT_NOEND;
 static TimestampTz upkeep_at = DT_NOEND;
-static TimestampTz start_at = DT_NOEND; /* try to start workers again */
-static TimestampTz room_at = 0; /* ask others for room, not before */
 static TimestampTz scheduled_at;	/* as the last look found */
-static bool is_short[NUM_SHORTAGES];
-static TimestampTz warned_at[NUM_SHORTAGES];
-static HTAB *owners;
-static Starting *starting;
 static MemoryContext round_context;
 
 static void invalidate(Datum arg, Oid relid);
 static bool transact(const char *activity, void (*work) (void));
 static void lock_database(void);
 static void end_process(SlotEnd end);
-static Owner *owner_of(Oid role);
-static void warn_short(Shortage shortage);
 static void read_queues(void);
 static bool owner_may_run(Oid role, const char *queue, const char *name,
 						  bool can_login);
@@ -127,11 +84,8 @@ static void enter_queues(const QueueRow *rows, uint64 nrows);
 static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
-static void sweep(void);
-static void check_starting(TimestampTz now);
-static int	collect_needs(Need *needs);
-static void start_workers(TimestampTz now);
-static bool start_worker(Oid role, TimestampTz now);
+static void poll_changes(void);
+static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
 
 /* Relation cache callback: spool.queue, or everything, changed. */
@@ -152,6 +106,7 @@ transact(const char *activity, void (*work) (void))
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		XactIsoLevel = XACT_READ_COMMITTED;
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, activity);
 		work();
@@ -211,54 +166,14 @@ end_process(SlotEnd end)
 	proc_exit(0);
 }
 
-/* What is known about a role; made if there is nothing. */
-static Owner *
-owner_of(Oid role)
-{
-	bool		found;
-	Owner	   *owner = hash_search(owners, &role, HASH_ENTER, &found);
-
-	if (!found)
-		memset((char *) owner + sizeof(Oid), 0, sizeof(Owner) - sizeof(Oid));
-	return owner;
-}
-
-/* Warn once, until it was possible again. */
-static void
-warn_short(Shortage shortage)
-{
-	static const char *const messages[] = {
-		"too few worker slots for the jobs that wait",
-		"too few background worker slots for the jobs that wait",
-		"too many queues with workers"
-	};
-	static const char *const hints[] = {
-		"You might need to increase \"spool.max_workers\".",
-		"You might need to increase \"max_worker_processes\".",
-		"Set \"workers\" to 0 for queues that need none."
-	};
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!is_short[shortage] &&
-		TimestampDifferenceExceeds(warned_at[shortage], now, WARN_MS))
-	{
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%s", messages[shortage]),
-				 errhint("%s", hints[shortage])));
-		warned_at[shortage] = now;
-	}
-	is_short[shortage] = true;
-}
-
 /* Whether jobs can run as a role; warns once if not. */
 static bool
 owner_may_run(Oid role, const char *queue, const char *name, bool can_login)
 {
-	Owner	   *owner = owner_of(role);
+	bool	   *warned = spool_staff_warned(role);
 	bool		may = name != NULL && (can_login || compat_bypass_login != 0);
 
-	if (!may && !owner->warned)
+	if (!may && !*warned)
 	{
 		if (name == NULL)
 			ereport(WARNING,
@@ -274,7 +189,7 @@ owner_may_run(Oid role, const char *queue, const char *name, bool can_login)
 					 errdetail("Workers connect as the queue's owner, and this role is not permitted to log in."),
 					 errhint("Use ALTER ROLE ... LOGIN, or give the queue another owner with spool.alter_queue(..., owner => ...).")));
 	}
-	owner->warned = !may;
+	*warned = !may;
 	refused |= !may;
 	return may;
 }
@@ -362,10 +277,7 @@ enter_queues(const QueueRow *rows, uint64 nrows)
 			spool_entry_close(entry);
 	}
 	spool_unlock();
-	if (full)
-		warn_short(SHORT_ENTRIES);
-	else
-		is_short[SHORT_ENTRIES] = false;
+	spool_staff_short(SHORT_ENTRIES, full);
 }
 
 /* Read the queues, move what is scheduled, sweep and do upkeep, if due. */
@@ -385,8 +297,6 @@ look_around(TimestampTz now)
 
 	if (slot->leave)
 		end_process(END_TOLD);
-	if (spool_shared->polling)
-		AcceptInvalidationMessages();
 	if (active && sweep_at == DT_NOEND)
 		sweep_at = TimestampTzPlusMilliseconds(now, spool_sweep_interval);
 	if (active && upkeep_at == DT_NOEND)
@@ -410,7 +320,7 @@ look_around(TimestampTz now)
 		(void) transact("spool: upkeep", spool_maintain_now);
 	}
 	if (sweep_at <= now)
-		sweep();
+		sweep(now);
 }
 
 /* Let scheduled jobs into their queues, and see when the next is due. */
@@ -438,170 +348,47 @@ move_scheduled(void)
 		scheduled_at = spool_schedule_move();
 }
 
-/* Have queues looked at. */
+/* The beginning of a transaction learns of changes. */
 static void
-sweep(void)
+poll_changes(void)
+{
+}
+
+/*
+ * Have queues looked at: those where it was quiet since the last sweep, but
+ * not before that; the others now and then.  Polling, all.
+ */
+static void
+sweep(TimestampTz now)
 {
 	bool		polling = spool_shared->polling;
+	bool		more = polling;
 
+	if (polling)
+		(void) transact("spool: polling", poll_changes);
 	spool_lock();
 	spool_my_slot->active = false;
 	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
 	{
 		SpoolEntry *entry = &spool_shared->entries[i];
+		bool		busy = entry->active;
 
-		if (entry->database != MyDatabaseId || !(polling || entry->active))
+		if (entry->database != MyDatabaseId ||
+			!(polling || busy || entry->unswept))
 			continue;
 		entry->active = false;
+		entry->unswept = busy;
+		more |= busy;
+		if (busy && !polling &&
+			!TimestampDifferenceExceeds(entry->swept_at, now, BUSY_SWEEP_MS))
+			continue;
+		entry->swept_at = now;
 		spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
 	}
 	spool_unlock();
 	stale |= refused;
-	sweep_at = polling ?
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									spool_sweep_interval) : DT_NOEND;
-}
-
-/* See what became of the workers that were started. */
-static void
-check_starting(TimestampTz now)
-{
-	for (int i = 0; i < spool_shared->nworkers; i++)
-	{
-		Starting   *one = &starting[i];
-		SpoolSlot  *slot;
-		Owner	   *owner;
-		bool		failed;
-
-		if (one->place == SPOOL_NOWHERE)
-			continue;
-		slot = &spool_shared->slots[one->place];
-		if (spool_slot_check(one->place, one->generation, one->handle) &&
-			!slot->ready)
-			continue;
-		failed = slot->generation == one->generation && !slot->ready &&
-			!slot->leave;
-		owner = owner_of(one->role);
-		owner->delay_ms = failed ?
-			Min(Max(owner->delay_ms * 2, 1000), 60000) : 0;
-		owner->next_try = TimestampTzPlusMilliseconds(now, owner->delay_ms);
-		stale |= failed;
-		pfree(one->handle);
-		one->place = SPOOL_NOWHERE;
-	}
-}
-
-/*
- * How many workers more each role needs for what is ready.  Wakes those who
- * sleep.
- */
-static int
-collect_needs(Need *needs)
-{
-	int			n = 0;
-	SpoolEntry *entry = NULL;
-
-	spool_lock();
-	while ((entry = spool_entry_next(LIST_READY, entry)) != NULL)
-	{
-		int			room = entry->limit - entry->running;
-		int			i = 0;
-
-		if (entry->database != MyDatabaseId)
-			continue;
-		while (i < n && needs[i].role != entry->owner)
-			i++;
-		if (i == MAX_NEEDS)
-			continue;
-		if (i == n)
-		{
-			needs[n].role = entry->owner;
-			needs[n++].count = 0;
-		}
-		needs[i].count += entry->all ? 1 : Min(room, entry->ndue);
-	}
-	for (int i = 0; n > 0 && i < spool_shared->nworkers; i++)
-	{
-		SpoolSlot  *slot = &spool_shared->slots[i];
-
-		if (slot->state == SLOT_FREE || slot->leave || slot->queue != 0 ||
-			slot->database != MyDatabaseId)
-			continue;
-		for (int j = 0; j < n; j++)
-			if (needs[j].role == slot->owner && needs[j].count > 0)
-			{
-				needs[j].count--;
-				if (slot->idle)
-					spool_wake(slot);
-			}
-	}
-	spool_unlock();
-	return n;
-}
-
-/* Start the workers that are needed, as far as possible. */
-static void
-start_workers(TimestampTz now)
-{
-	Need		needs[MAX_NEEDS];
-	int			n;
-	bool		starved = false;
-
-	start_at = DT_NOEND;
-	check_starting(now);
-	n = collect_needs(needs);
-	for (int i = 0; i < n; i++)
-	{
-		Owner	   *owner = owner_of(needs[i].role);
-
-		if (needs[i].count > 0 && owner->next_try > now)
-		{
-			start_at = Min(start_at, owner->next_try);
-			continue;
-		}
-		while (needs[i].count > 0 && start_worker(needs[i].role, now))
-			needs[i].count--;
-		starved |= needs[i].count > 0;
-	}
-	if (starved)
-		start_at = Min(start_at, TimestampTzPlusMilliseconds(now, 1000));
-	spool_lock();
-	spool_my_slot->starved = starved;
-	spool_unlock();
-}
-
-/* Start a worker; false if there is no slot or process for it. */
-static bool
-start_worker(Oid role, TimestampTz now)
-{
-	Starting   *one = starting;
-	int			place = spool_slot_take(false, MyDatabaseId, role);
-	MemoryContext old;
-
-	if (place == SPOOL_NOWHERE)
-	{
-		if (now >= room_at)
-			(void) spool_make_room(MyDatabaseId, role);
-		room_at = TimestampTzPlusMilliseconds(now, 1000);
-		warn_short(SHORT_SLOTS);
-		return false;
-	}
-	is_short[SHORT_SLOTS] = false;
-	while (one->place != SPOOL_NOWHERE)
-		one++;
-	one->generation = spool_shared->slots[place].generation;
-	one->role = role;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (spool_slot_launch(place, &one->handle))
-		one->place = place;
-	MemoryContextSwitchTo(old);
-	if (one->place == SPOOL_NOWHERE)
-	{
-		warn_short(SHORT_PROCESSES);
-		return false;
-	}
-	is_short[SHORT_PROCESSES] = false;
-	return true;
+	sweep_at = more ?
+		TimestampTzPlusMilliseconds(now, spool_sweep_interval) : DT_NOEND;
 }
 
 /* Do what is to be done; returns when to look again, DT_NOEND for never. */
@@ -610,6 +397,8 @@ do_round(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
+	TimestampTz start_at;
+	bool		failed;
 
 	look_around(now);
 	spool_lock();
@@ -620,15 +409,15 @@ do_round(void)
 		next = Min(next, read_at);
 	spool_my_slot->wake_at = next;
 	spool_unlock();
-	start_workers(now);
-	return Min(next, start_at);
+	start_at = spool_staff_start(now, &failed);
+	stale |= failed;
+	return stale ? now : Min(next, start_at);
 }
 
 /* Main function of a manager. */
 void
 spool_manager_main(Datum arg)
 {
-	HASHCTL		info;
 	uint32		event;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -642,12 +431,7 @@ spool_manager_main(Datum arg)
 	round_context = AllocSetContextCreate(TopMemoryContext,
 										  "spool manager round",
 										  ALLOCSET_DEFAULT_SIZES);
-	info.keysize = sizeof(Oid);
-	info.entrysize = sizeof(Owner);
-	owners = hash_create("spool owners", 16, &info, HASH_ELEM | HASH_BLOBS);
-	starting = palloc(spool_shared->nworkers * sizeof(Starting));
-	for (int i = 0; i < spool_shared->nworkers; i++)
-		starting[i].place = SPOOL_NOWHERE;
+	spool_staff_init();
 	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	(void) transact("spool: starting", lock_database);
 	if (spool_shared->polling)

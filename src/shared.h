@@ -118,6 +118,8 @@ typedef struct SpoolEntry
 	SpoolHint	hints[SPOOL_MAX_HINTS];
 	TimestampTz skipped_at;		/* somebody passed a locked stream by */
 	bool		active;			/* something happened since the last sweep */
+	bool		unswept;		/* it did before that */
+	TimestampTz swept_at;
 	uint64		news;			/* counts what waiters are told */
 	ConditionVariable cv;
 	float8		rates[SPOOL_NUM_RATES]; /* jobs per second; see hint.c */
@@ -140,6 +142,7 @@ typedef struct SpoolShared
 	bool		polling;		/* other sessions give no hints */
 	PGPROC	   *launcher;
 	bool		ask_all;		/* look for databases */
+	bool		ask_every;		/* any may have got the extension */
 	ConditionVariable slots_cv; /* a slot changed its state */
 	SpoolDatabase databases[SPOOL_MAX_DATABASES];
 	int32		heads[NUM_ENTRY_LISTS];
@@ -152,6 +155,14 @@ typedef struct SpoolShared
 	int			nslots;			/* with those of managers after them */
 	SpoolSlot	slots[FLEXIBLE_ARRAY_MEMBER];
 } SpoolShared;
+
+/* Whose end is waited for. */
+typedef enum SpoolAwait
+{
+	AWAIT_MANAGER,
+	AWAIT_IDLE,					/* all but who runs a job */
+	AWAIT_ALL
+} SpoolAwait;
 
 extern SpoolShared *spool_shared;	/* NULL = not attached */
 extern dsm_handle spool_shared_handle;	/* of the segment, if it is one */
@@ -196,10 +207,9 @@ extern void spool_slot_ready(void);
 extern SpoolSlot *spool_manager_slot(Oid database);
 extern void spool_wake(SpoolSlot *slot);
 extern void spool_wake_worker(const SpoolEntry *entry);
-extern bool spool_make_room(Oid database, Oid owner);
-extern bool spool_tell_leave(Oid database, bool managers, bool workers);
-extern bool spool_await_leave(Oid database, bool managers_only,
-							  long timeout_ms);
+extern void spool_make_room(Oid database, Oid owner);
+extern bool spool_tell_leave(Oid database);
+extern void spool_await_leave(Oid database, SpoolAwait which, long timeout_ms);
 extern void spool_wake_launcher(void);
 
 #endif							/* SPOOL_SHARED_H */

@@ -329,9 +329,9 @@ count_workers(Oid database, Oid owner)
 /*
  * Ask a worker of another role or database to make room: an idle one, else
  * one of those who have more, else one that has been there for a second if
- * this role has none.  False if there is no such.
+ * this role has none.
  */
-bool
+void
 spool_make_room(Oid database, Oid owner)
 {
 	SpoolSlot  *victim = NULL;
@@ -370,12 +370,11 @@ spool_make_room(Oid database, Oid owner)
 		spool_wake(victim);
 	}
 	spool_unlock();
-	return victim != NULL;
 }
 
-/* Tell processes of a database to end; false if there are none. */
+/* Tell the processes of a database to end; false if there are none. */
 bool
-spool_tell_leave(Oid database, bool managers, bool workers)
+spool_tell_leave(Oid database)
 {
 	bool		any = false;
 
@@ -384,8 +383,7 @@ spool_tell_leave(Oid database, bool managers, bool workers)
 	{
 		SpoolSlot  *slot = &spool_shared->slots[i];
 
-		if (slot->state == SLOT_FREE || slot->database != database ||
-			!(slot->manager ? managers : workers))
+		if (slot->state == SLOT_FREE || slot->database != database)
 			continue;
 		slot->leave = true;
 		spool_wake(slot);
@@ -395,38 +393,35 @@ spool_tell_leave(Oid database, bool managers, bool workers)
 	return any;
 }
 
-/*
- * Wait until no process of a database, or no manager, is there; false if that
- * took too long.
- */
-bool
-spool_await_leave(Oid database, bool managers_only, long timeout_ms)
+/* Wait until processes of a database ended, or for so long. */
+void
+spool_await_leave(Oid database, SpoolAwait which, long timeout_ms)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  timeout_ms);
-	bool		any = true;
+	uint32		event = compat_wait_event("SpoolLeave");
 
 	ConditionVariablePrepareToSleep(&spool_shared->slots_cv);
 	for (;;)
 	{
+		bool		any = false;
 		long		left;
 
-		any = false;
 		spool_lock();
 		for (int i = 0; i < spool_shared->nslots && !any; i++)
 		{
 			SpoolSlot  *slot = &spool_shared->slots[i];
 
 			any = slot->state != SLOT_FREE && slot->database == database &&
-				(slot->manager || !managers_only);
+				(slot->manager || which == AWAIT_ALL ||
+				 (which == AWAIT_IDLE && slot->queue == 0));
 		}
 		spool_unlock();
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (!any || left <= 0)
 			break;
 		(void) ConditionVariableTimedSleep(&spool_shared->slots_cv, left,
-										   compat_wait_event("SpoolLeave"));
+										   event);
 	}
 	ConditionVariableCancelSleep();
-	return !any;
 }

@@ -17,12 +17,11 @@ CREATE FUNCTION spool.worker_rows(
     OUT started_at pg_catalog.timestamptz
 ) RETURNS SETOF pg_catalog.record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_worker_rows';
-COMMENT ON FUNCTION spool.worker_rows IS 'the rows of spool.workers, with ids; not to be called directly';
+COMMENT ON FUNCTION spool.worker_rows IS 'the rows of spool.workers, with ids: what the current user may see; not to be called directly';
 
 CREATE VIEW spool.workers WITH (security_barrier) AS
 SELECT w.pid, q.name AS queue, w.state, s.name AS stream, w.seq, w.started_at
   FROM spool.worker_rows() w
   LEFT JOIN spool.queue q ON q.id = w.queue_id
-  LEFT JOIN spool.stream s ON s.id = w.stream_id
- WHERE w.queue_id IS NULL OR spool.has_queue_privilege(q.name, 'read');
+  LEFT JOIN spool.stream s ON s.id = w.stream_id;
 COMMENT ON VIEW spool.workers IS 'manager and workers of this database: idle ones, and those that run jobs of queues that the current user may read';

@@ -34,7 +34,7 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace
       AND p.proparallel <> 'u' AND p.provolatile = 'v' AND p.proname <> 'make_packet'$$, 'catalog: what is volatile is not parallel safe, unless it only reads the clock');
 SELECT results_eq($$SELECT p.proname::text COLLATE "C" FROM pg_proc p WHERE p.pronamespace = 'spool'::regnamespace
       AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
-      GROUP BY 1 ORDER BY 1$$, $$VALUES ('create_queue'::text COLLATE "C"), ('maintain')$$, 'catalog: create_queue and maintain are not for everybody');
+      GROUP BY 1 ORDER BY 1$$, $$VALUES ('create_queue'::text COLLATE "C"), ('maintain'), ('start'), ('stop')$$, 'catalog: create_queue, maintain, start and stop are not for everybody');
 -- Those who may be called by everybody check rights on a queue or a sender, or change nothing.
 SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace = 'spool'::regnamespace
       AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
@@ -47,7 +47,7 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         -- of a sender
         'prepare', 'sender_next', 'sender_set_next',
         -- packets and looks
-        'make_packet', 'packet', 'packet_in', 'packet_recv', 'packet_out', 'packet_send', 'runner_alive')$$, 'catalog: EXECUTE for everybody is on a list');
+        'make_packet', 'packet', 'packet_in', 'packet_recv', 'packet_out', 'packet_send', 'runner_alive', 'worker_rows')$$, 'catalog: EXECUTE for everybody is on a list');
 
 -- Names, arguments, defaults, results and columns, as in the contract.
 CREATE TEMPORARY VIEW signature AS
@@ -111,11 +111,13 @@ set_program(queue text, program text, args text[] = '{}') void
 process(IN queue text, IN max_jobs integer = NULL, IN order_by text = NULL, INOUT processed bigint = 0) -
 run_packet(packet spool.packet, program text, args text[] = '{}') spool.attempts
 maintain() -
+start() void
+stop() void
 grant_queue(queue text, role regrole, privilege text) void
 revoke_queue(queue text, role regrole, privilege text) void$$, '\n') AS says;
 SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
 SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
-    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
     ('spool.inbox', 'queue text, stream text, packet spool.packet'),
@@ -149,7 +151,10 @@ SELECT is((SELECT string_agg(privilege_type, ' ') FROM pg_namespace, aclexplode(
 -- Settings, as in the contract.
 LOAD 'spool';
 SELECT results_eq($$SELECT concat_ws(' ', name, vartype, context, coalesce(unit, '-'), boot_val) COLLATE "C" FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY 1$$,
-    $$VALUES ('spool.key_retention integer sighup s 86400'::text COLLATE "C"), ('spool.max_header_size integer superuser kB 16384'), ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off')$$,
+    $$VALUES ('spool.databases string sighup - *'::text COLLATE "C"), ('spool.key_retention integer sighup s 86400'), ('spool.max_header_size integer superuser kB 16384'),
+        ('spool.max_workers integer ' || CASE WHEN current_setting('shared_preload_libraries') ~ 'spool' THEN 'postmaster' ELSE 'sighup' END || ' - 8'),
+        ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off'),
+        ('spool.sweep_interval integer sighup ms 1000'), ('spool.worker_idle_timeout integer sighup ms 300000')$$,
     'catalog: settings');
 -- before 15 the server cannot reserve a prefix
 SELECT CASE WHEN current_setting('server_version_num')::int >= 150000
