@@ -388,7 +388,8 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 
 	for (int i = 0; i < pick->njobs; i++)
 		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
-	if (pick->njobs > 0 || pick->changed)
+	if (pick->njobs > 0 || pick->changed ||
+		pick->state.failed != pick->before.failed)
 		d->picks = lappend(d->picks, pick);
 	return handed;
 }
