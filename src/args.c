@@ -6,8 +6,10 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "datatype/timestamp.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "args.h"
 
@@ -37,6 +39,41 @@ spool_arg_text(FunctionCallInfo fcinfo, int argno, const char *null_value)
 	if (!PG_ARGISNULL(argno))
 		return text_to_cstring(PG_GETARG_TEXT_PP(argno));
 	return null_value ? pstrdup(null_value) : NULL;
+}
+
+/*
+ * 22023 if an interval is negative, or so long that a time less it would be
+ * out of range.  Its parts are added one by one, so none may be negative.
+ * NULL is no error.
+ */
+void
+spool_arg_check_interval(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	Interval	longest = {0, 0, 1000 * MONTHS_PER_YEAR};
+	Interval   *interval;
+
+	if (PG_ARGISNULL(argno))
+		return;
+	interval = PG_GETARG_INTERVAL_P(argno);
+	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", name)));
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp,
+										  IntervalPGetDatum(interval),
+										  IntervalPGetDatum(&longest))) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be longer than 1000 years", name)));
+}
+
+/* A time that is an interval after now. */
+TimestampTz
+spool_after(const Interval *interval)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(GetCurrentTimestamp()),
+												   IntervalPGetDatum(interval)));
 }
 
 /* The result of a function that returns one row. */

@@ -28,10 +28,12 @@
 #include "handler.h"
 #include "history.h"
 #include "program.h"
+#include "settle.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
+#include "take.h"
 
 static int	compare_names(const ListCell *a, const ListCell *b);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
@@ -39,10 +41,6 @@ static bool is_spent(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
 static void show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job);
 static void settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick);
-static void settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
-					   SpoolAttempt *attempt);
-static void keep_failed(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
-						SpoolAttempt *attempt, bool counted);
 static void note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 						 SpoolAttempt *attempt);
 
@@ -122,14 +120,7 @@ record_dispatch(SpoolPass *pass, SpoolDispatch *d)
 				.runner = pass->runner
 			};
 
-			if (job->ahead)
-				spool_kept_set(job->row.packet_id, &running);
-			else
-			{
-				spool_kept_add(&job->row, &running);
-				spool_store_remove(&job->row);
-				job->ahead = true;
-			}
+			spool_job_lend(job, &running);
 			continue;
 		}
 		if (state->runner != pass->runner)
@@ -286,8 +277,15 @@ spool_batch_settle(SpoolPass *pass, SpoolBatch *batch)
 	foreach(cell, d->picks)
 		settle_pick(pass, d, lfirst(cell));
 	for (int i = 0; i < d->njobs; i++)
-		if (batch->ran[i])
-			settle_job(pass, d, d->jobs[i], &batch->attempts[i]);
+	{
+		if (!batch->ran[i])
+			continue;
+		pass->left--;
+		if (spool_job_settle(d, d->jobs[i], &batch->attempts[i], 0))
+			pass->processed++;
+		else
+			note_failure(pass, d, d->jobs[i], &batch->attempts[i]);
+	}
 	foreach(cell, d->picks)
 		spool_pick_finish(d, lfirst(cell));
 	MemoryContextSwitchTo(old);
@@ -315,86 +313,6 @@ settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
 	pick->cursor_set = pick->state.run_jobs == 0;
 	spool_state_disown(&pick->state);
 	pick->changed = true;
-}
-
-/* Settle one job that was tried. */
-static void
-settle_job(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
-		   SpoolAttempt *attempt)
-{
-	bool		counted = attempt->outcome != OUTCOME_START_FAILED;
-
-	pass->left--;
-	if (attempt->started_at != 0)	/* else it is recorded already */
-		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
-						  job->row.packet_id, job->attempts + 1, attempt);
-	if (!job->ahead && !spool_store_find(&job->row))
-	{
-		/* the cursor was set past it, and maintain has removed it */
-		pass->processed++;
-		return;
-	}
-	if (attempt->outcome == OUTCOME_OK)
-		job->fate = FATE_DONE;
-	else
-	{
-		if (attempt->started_at != 0)
-			job->pick->state.failed++;
-		if (counted && spool_job_last_attempt(d->queue, job))
-			spool_job_fail(d, job, REASON_FAILED,
-						   attempt->sqlstate ?
-						   pstrdup(unpack_sql_state(attempt->sqlstate)) : NULL,
-						   attempt->message);
-		if (job->fate == FATE_NONE)
-		{
-			note_failure(pass, d, job, attempt);
-			keep_failed(pass, d, job, attempt, counted);
-			return;
-		}
-	}
-	pass->processed++;
-	spool_consume(d, job);
-}
-
-/*
- * A job that failed stays, to be tried again.  A program that could not be
- * started counts no attempt, but a worker waits like after the first.
- */
-static void
-keep_failed(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
-			SpoolAttempt *attempt, bool counted)
-{
-	SpoolState *state = &job->pick->state;
-	int32		attempts = job->attempts + (counted ? 1 : 0);
-	TimestampTz retry_at = spool_retry_at(d->queue, Max(attempts, 1));
-	bool		none = d->order == ORDER_NONE && !d->override;
-
-	if (!counted && !pass->worker && !none)
-		return;
-	if (!counted)
-		retry_at = Max(retry_at, GetCurrentTimestamp() + USECS_PER_SEC);
-	spool_hint_later(d->queue->id, job->pick->stream.id, retry_at);
-	if (none)
-	{
-		SpoolKept	again = {
-			.state = KEPT_READY,
-			.message = attempt->message,
-			.attempts = attempts,
-			.due = retry_at
-		};
-
-		spool_kept_set(job->row.packet_id, &again);
-		return;
-	}
-	if (pass->worker && state->failure == NULL)
-		spool_stream_blocked(d->queue, &job->pick->stream, state,
-							 psprintf("job " INT64_FORMAT " failed: %s",
-									  job->row.seq, attempt->message));
-	state->attempts = attempts;
-	state->attempt_packet = job->row.packet_id;
-	state->retry_at = retry_at;
-	state->failure = attempt->message;
-	state->solo = Max(state->solo - 1, 0);
 }
 
 /* A call tries no stream again that failed, and tells of the first failure. */

@@ -27,6 +27,7 @@ static void consume_removing(SpoolDispatch *d, SpoolJob *job);
 static void consume_by_number(SpoolDispatch *d, SpoolJob *job);
 static void keep(SpoolDispatch *d, SpoolJob *job);
 static void count(SpoolState *state, const SpoolJob *job);
+static void pass_packet(SpoolState *state, int64 packet_id);
 static void tally(const SpoolPick *pick);
 
 /* Whether one more failure of a job is its last. */
@@ -120,7 +121,7 @@ consume_kept(SpoolDispatch *d, SpoolJob *job)
 	if (job->fate == FATE_DELETED)
 		spool_kept_remove(job->row.packet_id);
 	else if (job->fate == FATE_DONE && !d->queue->retains &&
-			 d->mode == DISPATCH_RUN)
+			 spool_owns(d->mode))
 		spool_kept_remove(job->row.packet_id);
 	else
 		spool_kept_set(job->row.packet_id,
@@ -219,6 +220,22 @@ count(SpoolState *state, const SpoolJob *job)
 		state->dead++;
 }
 
+/* Forget what a state knows of a packet that is consumed. */
+static void
+pass_packet(SpoolState *state, int64 packet_id)
+{
+	if (state->attempt_packet == packet_id)
+	{
+		state->attempt_packet = 0;
+		state->attempts = 0;
+		state->retry_at = 0;
+	}
+	if (state->attempt_packet == 0)
+		state->failure = NULL;	/* also a gap or a conflict that was before */
+	if (state->solo > 0)
+		state->solo--;
+}
+
 /* Consume a job whose fate is set. */
 void
 spool_consume(SpoolDispatch *d, SpoolJob *job)
@@ -235,17 +252,26 @@ spool_consume(SpoolDispatch *d, SpoolJob *job)
 		consume_removing(d, job);
 	else
 		consume_by_number(d, job);
-	if (state->attempt_packet == job->row.packet_id)
-	{
-		state->attempt_packet = 0;
-		state->attempts = 0;
-		state->retry_at = 0;
-	}
-	if (state->attempt_packet == 0)
-		state->failure = NULL;	/* also a gap or a conflict that was before */
-	if (state->solo > 0)
-		state->solo--;
+	pass_packet(state, job->row.packet_id);
 	pick->changed |= d->order != ORDER_NONE || d->override;
+}
+
+/*
+ * Consume as done all packets of a run of numbers that ends with the last,
+ * without reading them: in order of numbers, where nothing is retained.
+ */
+void
+spool_consume_all(SpoolPick *pick, const int64 *ids, int nids, int64 last)
+{
+	SpoolState *state = &pick->state;
+
+	state->consumed += nids;
+	state->done += nids;
+	state->high = Max(state->high, last);
+	state->next = last + 1;
+	for (int i = 0; i < nids; i++)
+		pass_packet(state, ids[i]);
+	pick->changed = true;
 }
 
 /*

@@ -52,7 +52,6 @@ static HTAB *round_robins = NULL;
 
 static char *last_stream(SpoolQueue *queue);
 static void remember_stream(SpoolQueue *queue, const char *name);
-static bool look_at_none(SpoolDispatch *d, const SpoolStream *stream);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
@@ -173,49 +172,6 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 	sort_out(d);
 }
 
-/*
- * Whether there may be something to pick, by a look without locks; if not,
- * d->due is when something that waits now may be.
- */
-bool
-spool_dispatch_look(SpoolDispatch *d)
-{
-	SpoolStreamWalk walk;
-	SpoolStream stream;
-	bool		found = false;
-
-	d->due = DT_NOEND;
-	if (d->queue->paused)
-		return false;
-	spool_stream_walk_begin(&walk, d->queue, NULL);
-	while (!found && spool_stream_walk_next(&walk, &stream))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (d->order == ORDER_NONE)
-			found = look_at_none(d, &stream);
-		else
-			found = look_at(d, &stream) != LOOK_NOTHING;
-	}
-	spool_stream_walk_end(&walk);
-	return found;
-}
-
-/* The same for the stream of a queue without order. */
-static bool
-look_at_none(SpoolDispatch *d, const SpoolStream *stream)
-{
-	SpoolRow	first;
-	TimestampTz due;
-
-	if (spool_store_first(stream->id, PG_INT64_MIN, &first))
-		return true;
-	due = spool_kept_next_due(stream->id);
-	if (due <= GetCurrentTimestamp())
-		return true;
-	spool_look_again(d, stream->id, due);
-	return false;
-}
-
 /* A stream may be ready at a time: remember it, and let workers know. */
 void
 spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
@@ -240,7 +196,8 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	spool_stream_state(d->queue, stream, &state);
 	if (state.paused != NULL)
 		return LOOK_NOTHING;
-	if (state.runner != 0 && d->watching && state.deadline == 0)
+	if (state.runner != 0 && state.deadline == 0 &&
+		(d->watching || d->waiting))
 	{
 		/* its runner tells us when it ends; it may have ended meanwhile */
 		spool_hint_skipped(d->queue->id);
@@ -331,7 +288,7 @@ walk_streams(SpoolDispatch *d)
 		}
 		spool_stream_walk_end(&walk);
 	}
-	if (last != NULL && d->mode != DISPATCH_PEEK)
+	if (last != NULL && d->mode != DISPATCH_PEEK && !d->waiting)
 		remember_stream(d->queue, last);
 }
 
@@ -354,7 +311,7 @@ try_hints(SpoolDispatch *d)
 
 /*
  * Lock a stream that nobody else consumes; false if somebody does.  A worker
- * then leaves word, so that it is told when that ends, and tries once more:
+ * or CALL wait then leaves word, so that it is told when that ends, and tries once more:
  * it may have ended in between.
  */
 static bool
@@ -364,7 +321,7 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 		return true;
 	if (!spool_stream_lock(stream, LockWaitSkip))
 	{
-		if (!d->watching)
+		if (!d->watching && !d->waiting)
 			return false;
 		spool_hint_skipped(d->queue->id);
 		if (!spool_stream_lock(stream, LockWaitSkip))
@@ -423,14 +380,16 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	}
 	if (!pick->ended && want > 0)
 		spool_collect(d, pick, want);
-	if (d->watching && d->order == ORDER_NONE && pick->njobs == 0)
+	if ((d->watching || d->waiting) && d->order == ORDER_NONE &&
+		pick->njobs == 0)
 		spool_look_again(d, stream->id, spool_kept_next_due(stream->id));
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
 
 	for (int i = 0; i < pick->njobs; i++)
 		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
-	if (pick->njobs > 0 || pick->changed)
+	if (pick->njobs > 0 || pick->changed ||
+		pick->state.failed != pick->before.failed)
 		d->picks = lappend(d->picks, pick);
 	return handed;
 }

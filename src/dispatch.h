@@ -50,6 +50,7 @@ typedef struct SpoolPick
 	bool		ahead_done;		/* none is left ahead of the cursor */
 	int64		ahead_seq;		/* the last one collected ahead of it */
 	int64		ahead_id;
+	int64		claim;			/* that gets its jobs, or 0 */
 	struct SpoolJob **jobs;
 	int			njobs;
 	int			space;
@@ -80,6 +81,7 @@ typedef struct SpoolDispatch
 	DispatchMode mode;
 	bool		early;			/* try also heads that wait for their retry */
 	bool		watching;		/* by a worker, who is to be told of more */
+	bool		waiting;		/* only to see if there is anything */
 	int64	   *hints;			/* ids of streams to look at, or NULL: all */
 	int			nhints;
 	int64		limit;			/* jobs at the most */
@@ -125,22 +127,19 @@ extern void spool_dispatch_override(SpoolDispatch *d, const char *stream);
 /* dispatch.c */
 extern void spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
 extern bool spool_may_consume(SpoolDispatch *d, SpoolPick *pick);
-extern bool spool_dispatch_look(SpoolDispatch *d);
 extern void spool_dispatch(SpoolDispatch *d, const char *stream);
 extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
 extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
 
 /* consume.c */
 extern void spool_consume(SpoolDispatch *d, SpoolJob *job);
+extern void spool_consume_all(SpoolPick *pick, const int64 *ids, int nids,
+							  int64 last);
 extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 						   const char *sqlstate, const char *message);
 extern void spool_run_passed_over(SpoolQueue *queue, SpoolState *state);
 extern bool spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job);
 extern TimestampTz spool_retry_at(SpoolQueue *queue, int32 attempts);
-
-/* take.c */
-extern Datum spool_job_datum(SpoolQueue *queue, SpoolJob *job,
-							 TupleDesc tupdesc);
 
 #endif							/* SPOOL_DISPATCH_H */

@@ -20,6 +20,7 @@
 
 #include "action.h"
 #include "args.h"
+#include "dispatch.h"
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
@@ -43,6 +44,10 @@ PG_FUNCTION_INFO_V1(spool_redrive);
 static SpoolQueue *open_queue(FunctionCallInfo fcinfo);
 static void set_paused(FunctionCallInfo fcinfo, bool pause);
 static void no_attempts(SpoolState *state);
+static void end_lost_owner(SpoolQueue *queue, const SpoolStream *stream,
+						   SpoolState *state);
+static bool has_packet(const SpoolState *state, const SpoolRow *row,
+					   bool kept);
 static void move_cursor(SpoolQueue *queue, SpoolStream *stream,
 						SpoolState *state, int64 next);
 static void count_discarded(SpoolState *state);
@@ -145,6 +150,31 @@ spool_next_seq(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(state.next);
 }
 
+/* Take a stream over from an owner that is lost, as who looks for work does. */
+static void
+end_lost_owner(SpoolQueue *queue, const SpoolStream *stream, SpoolState *state)
+{
+	SpoolDispatch d = {.queue = queue,.mode = DISPATCH_TAKE};
+	SpoolPick	pick = {.stream = *stream,.state = *state};
+
+	if (state->runner == 0 || spool_state_owned(state))
+		return;
+	spool_reclaim(&d, &pick);
+	*state = pick.state;
+}
+
+/* Whether an owner has a packet, which lies in the store or is kept. */
+static bool
+has_packet(const SpoolState *state, const SpoolRow *row, bool kept)
+{
+	for (int i = 0; i < state->nclaimed; i++)
+		if (state->claimed[i] == row->packet_id)
+			return true;
+	return state->runner != 0 && state->deadline == 0 &&
+		(state->run_packet == row->packet_id ||
+		 (!kept && row->position <= state->run_last));
+}
+
 /*
  * Move a cursor.  Forwards, what waits below goes to the dead letters, but
  * for what runs; backwards, what is retained waits again and what was
@@ -154,12 +184,14 @@ static void
 move_cursor(SpoolQueue *queue, SpoolStream *stream, SpoolState *state,
 			int64 next)
 {
-	int64		from = state->next;
+	int64		from;
 	int64		moved = 0;
 
+	end_lost_owner(queue, stream, state);
+	from = state->next;
 	if (spool_by_number(queue->order))
 	{
-		if (spool_state_owned(state))
+		if (state->runner != 0)
 			from = Max(from, state->run_last + 1);
 		if (next > from)
 		{
@@ -344,11 +376,10 @@ spool_discard(PG_FUNCTION_ARGS)
 	spool_stream_open(queue, name, &stream, &state);
 	if (kept_state != NULL && !spool_kept_lock(packet_id, &kept_state))
 		kept_state = pstrdup(KEPT_DONE);
+	end_lost_owner(queue, &stream, &state);
 	if (state.attempt_packet == packet_id)
 		kept.attempts = state.attempts;
-	if (spool_state_owned(&state) &&
-		(state.run_packet == packet_id ||
-		 (kept_state == NULL && row.position <= state.run_last)))
+	if (has_packet(&state, &row, kept_state != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("packet " INT64_FORMAT " of queue \"%s\" is running",

@@ -56,7 +56,6 @@ static char *queue_name_arg(FunctionCallInfo fcinfo);
 static void check_options(FunctionCallInfo fcinfo, bool complete);
 static void check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
 						 const char *const *allowed);
-static void check_interval(FunctionCallInfo fcinfo, int arg, const char *name);
 static void option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls);
 static void change_order(SpoolQueue *queue, SpoolOrder order);
 static void remove_contents(int32 queue);
@@ -108,30 +107,6 @@ check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
 					 allowed[2] && allowed[3] ? "\"" : "")));
 }
 
-/*
- * 22023 if an interval is negative, or so long that a time less it would be
- * out of range.  Its parts are added one by one, so none may be negative.
- */
-static void
-check_interval(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	Interval	longest = {0, 0, 1000 * MONTHS_PER_YEAR};
-	Interval   *interval;
-
-	if (PG_ARGISNULL(arg))
-		return;
-	interval = PG_GETARG_INTERVAL_P(arg);
-	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", name)));
-	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, PG_GETARG_DATUM(arg),
-										  IntervalPGetDatum(&longest))) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be longer than 1000 years", name)));
-}
-
 /* Check all options; complete: those with a default must not be NULL. */
 static void
 check_options(FunctionCallInfo fcinfo, bool complete)
@@ -155,8 +130,8 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
 	check_choice(fcinfo, ARG_HISTORY, "history", histories);
 	for (int i = ARG_RETRY_DELAY; i <= ARG_TIMEOUT; i++)
-		check_interval(fcinfo, i, names[i]);
-	check_interval(fcinfo, ARG_RETENTION, "retention");
+		spool_arg_check_interval(fcinfo, i, names[i]);
+	spool_arg_check_interval(fcinfo, ARG_RETENTION, "retention");
 	if (!PG_ARGISNULL(ARG_MAX_ATTEMPTS) && PG_GETARG_INT32(ARG_MAX_ATTEMPTS) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -24,6 +24,9 @@
 static bool is_last(SpoolQueue *queue, int32 attempts);
 static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
 						   const SpoolOrphan *orphan, bool alone);
+static void count_orphan(SpoolDispatch *d, SpoolPick *pick, int64 packet_id,
+						 int32 attempts, TimestampTz since,
+						 const char *reason);
 
 /* Whether so many attempts are all, so that the job is not run again. */
 static bool
@@ -91,7 +94,10 @@ spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
 	}
 }
 
-/* The packets of one dead runner; if it had only one, that is counted. */
+/*
+ * The packets of one dead runner; if it had only one, that is counted, and
+ * the policy of the queue applies after the last attempt.
+ */
 static void
 reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
 			   bool alone)
@@ -108,8 +114,11 @@ reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
 	};
 	const char *reason = orphan->due != 0 ? LEASE_OVER : RUNNER_DIED;
 	TimestampTz due = GetCurrentTimestamp();
+	TimestampTz since = 0;
+	int32		attempts = 0;
 	Datum		values[5];
 	SpoolSpi	spi;
+	bool		count;
 
 	if (alone && orphan->due == 0)
 		due += USECS_PER_SEC;
@@ -119,14 +128,35 @@ reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
 	values[3] = TimestampTzGetDatum(due);
 	values[4] = CStringGetTextDatum(reason);
 	spool_spi_begin(&spi);
-	if (spool_exec(&plan, values, NULL) == 1 && alone)
+	count = spool_exec(&plan, values, NULL) == 1 && alone;
+	if (count)
 	{
-		spool_history_crashed(d->queue, pick->stream.name, orphan->packet_id,
-							  DatumGetInt32(spool_field(0, 1, NULL)),
-							  DatumGetTimestampTz(spool_field(0, 2, NULL)),
-							  reason);
-		pick->state.failed++;
+		attempts = DatumGetInt32(spool_field(0, 1, NULL));
+		since = DatumGetTimestampTz(spool_field(0, 2, NULL));
 	}
 	spool_spi_end(&spi);
+	if (count)
+		count_orphan(d, pick, orphan->packet_id, attempts, since, reason);
 	spool_look_again(d, pick->stream.id, due);
+}
+
+/* Count the crashed attempt of a packet that its runner had alone. */
+static void
+count_orphan(SpoolDispatch *d, SpoolPick *pick, int64 packet_id,
+			 int32 attempts, TimestampTz since, const char *reason)
+{
+	SpoolJob	job = {
+		.pick = pick,
+		.row.packet_id = packet_id,
+		.ahead = true,
+		.attempts = attempts - 1
+	};
+
+	spool_history_crashed(d->queue, pick->stream.name, packet_id, attempts,
+						  since, reason);
+	pick->state.failed++;
+	if (!spool_job_last_attempt(d->queue, &job))
+		return;
+	spool_job_fail(d, &job, REASON_FAILED, NULL, reason);
+	spool_consume(d, &job);
 }

@@ -123,9 +123,9 @@ spool_stream_find(SpoolQueue *queue, const char *name, SpoolStream *stream)
 	return found;
 }
 
-/* Find a stream of a queue by its id; false if there is none. */
+/* Find a stream and its queue by its id; false if there is none. */
 bool
-spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
+spool_stream_read(int64 id, SpoolStream *stream, int32 *queue)
 {
 	Relation	heap = table_open(spool_relation_oid("stream"),
 								  AccessShareLock);
@@ -144,7 +144,7 @@ spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
 	if (found)
 	{
 		slot_getallattrs(slot);
-		found = DatumGetInt32(slot->tts_values[STREAM_QUEUE - 1]) == queue->id;
+		*queue = DatumGetInt32(slot->tts_values[STREAM_QUEUE - 1]);
 		stream->id = id;
 		stream->name = TextDatumGetCString(slot->tts_values[STREAM_NAME - 1]);
 		stream->tid = slot->tts_tid;
@@ -155,6 +155,15 @@ spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
 	index_close(index, NoLock);
 	table_close(heap, NoLock);
 	return found;
+}
+
+/* Find a stream of a queue by its id; false if there is none. */
+bool
+spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
+{
+	int32		queue_id;
+
+	return spool_stream_read(id, stream, &queue_id) && queue_id == queue->id;
 }
 
 /*

@@ -46,6 +46,7 @@ typedef enum SpoolNumbering
 
 extern bool spool_stream_find(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream);
+extern bool spool_stream_read(int64 id, SpoolStream *stream, int32 *queue);
 extern bool spool_stream_by_id(SpoolQueue *queue, int64 id,
 							   SpoolStream *stream);
 extern void spool_stream_get(SpoolQueue *queue, const char *name,

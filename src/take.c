@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * take.c
- *	  take and peek: packets handed out as rows.
+ *	  take and peek; packets handed out as rows.
  *
  * take consumes in the caller's transaction: its commit is "done", its
  * rollback brings all packets back.  The result is materialized, so that it
@@ -22,6 +22,7 @@
 #include "history.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "take.h"
 
 /* Columns of spool.job. */
 enum
@@ -61,7 +62,8 @@ job_values(SpoolQueue *queue, SpoolJob *job, Datum *values, bool *nulls)
 	values[JOB_PAYLOAD] = spool_packet_payload(job->row.packet,
 											   job->header.size);
 	values[JOB_ATTEMPT] = Int32GetDatum(job->attempts + 1);
-	nulls[JOB_CLAIM_ID] = true;
+	values[JOB_CLAIM_ID] = Int64GetDatum(job->pick->claim);
+	nulls[JOB_CLAIM_ID] = job->pick->claim == 0;
 }
 
 /* A job as a value of type spool.job. */
@@ -103,77 +105,93 @@ record_fail_packet(SpoolDispatch *d, SpoolJob *job)
 						  job->row.packet_id, job->attempts + 1, &attempt);
 }
 
-/* take and peek(queue, max_jobs, order_by, stream) */
-static Datum
-hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
+/*
+ * Look for jobs, for a function whose first arguments are queue and max_jobs.
+ */
+void
+spool_hand_out_begin(FunctionCallInfo fcinfo, SpoolDispatch *d,
+					 DispatchMode mode, const char *order_by,
+					 const char *stream)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *order_by = spool_arg_text(fcinfo, 2, NULL);
-	char	   *stream = spool_arg_text(fcinfo, 3, NULL);
-	SpoolDispatch d;
-	MemoryContext row_context;
-	MemoryContext old;
-	ListCell   *cell;
-	int			handed = 0;
-
-	spool_args_required(fcinfo, 2, "queue", "max_jobs");
 	if (PG_GETARG_INT32(1) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_jobs must not be negative")));
 
-	memset(&d, 0, sizeof(d));
-	d.mode = mode;
-	d.early = true;
-	d.limit = PG_GETARG_INT32(1);
-	d.mark = PG_INT64_MAX;
-	d.until = DT_NOEND;
-	d.queue = spool_queue_open(PG_GETARG_TEXT_PP(0),
-							   mode == DISPATCH_PEEK ? SPOOL_READ :
-							   SPOOL_PROCESS,
-							   queue_lock(fcinfo, mode, order_by));
+	memset(d, 0, sizeof(SpoolDispatch));
+	d->mode = mode;
+	d->early = !spool_owns(mode);
+	d->limit = PG_GETARG_INT32(1);
+	d->mark = PG_INT64_MAX;
+	d->until = DT_NOEND;
+	d->queue = spool_queue_open(PG_GETARG_TEXT_PP(0),
+								mode == DISPATCH_PEEK ? SPOOL_READ :
+								SPOOL_PROCESS,
+								queue_lock(fcinfo, mode, order_by));
 	if (mode != DISPATCH_PEEK)
-		spool_queue_refuse_append_only(d.queue);
-	d.order = spool_dispatch_order(d.queue, order_by);
-	d.override = d.order != d.queue->order;
-	if (d.override && mode != DISPATCH_PEEK)
-		(void) spool_queue_reopen(&d.queue, QUEUE_OVERRIDE);
+		spool_queue_refuse_append_only(d->queue);
+	d->order = spool_dispatch_order(d->queue, order_by);
+	d->override = d->order != d->queue->order;
+	if (d->override && mode != DISPATCH_PEEK)
+		(void) spool_queue_reopen(&d->queue, QUEUE_OVERRIDE);
 
 	InitMaterializedSRF(fcinfo, 0);
-	spool_dispatch(&d, stream);
+	spool_dispatch(d, stream);
+}
+
+/* Return the jobs found as rows, and consume what is to be consumed now. */
+void
+spool_hand_out_end(FunctionCallInfo fcinfo, SpoolDispatch *d)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext row_context;
+	ListCell   *cell;
+	int			handed = 0;
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "spool job",
 										ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < d.njobs; i++)
+	for (int i = 0; i < d->njobs; i++)
 	{
-		SpoolJob   *job = d.jobs[i];
+		SpoolJob   *job = d->jobs[i];
 
 		CHECK_FOR_INTERRUPTS();
 		if (job->handed)
 		{
+			MemoryContext old = MemoryContextSwitchTo(row_context);
 			Datum		values[JOB_COLUMNS];
 			bool		nulls[JOB_COLUMNS];
 
-			old = MemoryContextSwitchTo(row_context);
-			job_values(d.queue, job, values, nulls);
+			job_values(d->queue, job, values, nulls);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 								 nulls);
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(row_context);
 			handed++;
 		}
-		if (mode != DISPATCH_PEEK)
+		if (d->mode != DISPATCH_PEEK)
 		{
 			if (job->header.kind == PACKET_FAIL)
-				record_fail_packet(&d, job);
-			spool_consume(&d, job);
+				record_fail_packet(d, job);
+			spool_consume(d, job);
 		}
 	}
-	if (mode != DISPATCH_PEEK)
-		foreach(cell, d.picks)
-			spool_pick_finish(&d, lfirst(cell));
-	if (handed == 0 && d.conflict[0] != 0)
-		spool_dispatch_raise_conflict(&d);
+	if (d->mode != DISPATCH_PEEK)
+		foreach(cell, d->picks)
+			spool_pick_finish(d, lfirst(cell));
+	if (handed == 0 && d->conflict[0] != 0)
+		spool_dispatch_raise_conflict(d);
+}
+
+/* take and peek(queue, max_jobs, order_by, stream) */
+static Datum
+hand_out(FunctionCallInfo fcinfo, DispatchMode mode)
+{
+	SpoolDispatch d;
+
+	spool_args_required(fcinfo, 2, "queue", "max_jobs");
+	spool_hand_out_begin(fcinfo, &d, mode, spool_arg_text(fcinfo, 2, NULL),
+						 spool_arg_text(fcinfo, 3, NULL));
+	spool_hand_out_end(fcinfo, &d);
 	return (Datum) 0;
 }
 

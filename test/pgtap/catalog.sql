@@ -8,7 +8,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, public;
 
-SELECT plan(24);
+SELECT plan(25);
 
 -- All objects of the extension.
 CREATE TEMPORARY VIEW member AS
@@ -43,7 +43,9 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         -- of a queue
         'alter_queue', 'drop_queue', 'pause_queue', 'resume_queue', 'set_handler', 'set_program', 'grant_queue', 'revoke_queue', 'has_queue_privilege',
         'enqueue', 'enqueue_many', 'write', 'write_many', 'inbox_insert', 'forward', 'ls', 'ls_rows', 'get_packet', 'packet_id', 'peek', 'take', 'process',
-        'next_seq', 'set_next_seq', 'gaps', 'skip_gap', 'discard', 'retry_now', 'redrive',
+        'next_seq', 'set_next_seq', 'gaps', 'skip_gap', 'discard', 'retry_now', 'redrive', 'claim', 'wait',
+        -- of the queue of a claim
+        'ack', 'nack', 'extend_claim', 'release',
         -- of a sender
         'prepare', 'sender_next', 'sender_set_next',
         -- packets and looks
@@ -99,6 +101,13 @@ get_packet(queue text, packet_id bigint) spool.packet
 packet_id(queue text, seq bigint, stream text = '') bigint
 peek(queue text, max_jobs integer = 1, order_by text = NULL, stream text = NULL) SETOF spool.job
 take(queue text, max_jobs integer = 1, order_by text = NULL, stream text = NULL) SETOF spool.job
+claim(queue text, max_jobs integer = 1, lease interval = '00:05:00', order_by text = NULL, stream text = NULL) SETOF spool.job
+ack(claim_ids bigint[]) bigint
+ack(claim_id bigint, upto_seq bigint = NULL) bigint
+nack(claim_id bigint, packet_id bigint, error text, delay interval = NULL) void
+extend_claim(claim_id bigint, lease interval) timestamp with time zone
+release(claim_id bigint) void
+wait(IN queue text, IN timeout interval) -
 next_seq(queue text, stream text = '') bigint
 set_next_seq(queue text, seq bigint, stream text = '') void
 gaps(queue text, OUT stream text, OUT first_missing bigint, OUT last_missing bigint, OUT waiting bigint, OUT since timestamp with time zone) SETOF record
@@ -120,6 +129,7 @@ SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract E
     WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
+    ('spool.claims', 'claim_id bigint, queue text, stream text, jobs bigint, role text, application_name text, since timestamp with time zone, lease_until timestamp with time zone'),
     ('spool.inbox', 'queue text, stream text, packet spool.packet'),
     ('spool.attempts', 'queue text, stream text, seq bigint, packet_id bigint, attempt integer, started_at timestamp with time zone, finished_at timestamp with time zone, outcome text, exit_code integer, signal integer, sqlstate text, message text, stdout bytea, stderr bytea'),
     ('spool.dead_letters', 'source text, name text, stream text, seq bigint, target text, packet_id bigint, reason text, sqlstate text, message text, attempts integer, since timestamp with time zone'),
