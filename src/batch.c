@@ -75,7 +75,7 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	d->limit = queue->program != NULL ? 1 :
 		Min(pass->left, SPOOL_MAX_BATCH);
 	d->mark = pass->mark;
-	d->until = pass->started;
+	d->until = pass->worker ? DT_NOEND : pass->started;
 	d->except = pass->except;
 	d->early = !pass->worker;
 	d->watching = pass->worker;

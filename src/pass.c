@@ -101,6 +101,13 @@ spool_command_may_run(SpoolQueue *queue)
 		(queue->program == NULL || spool_program_allowed(queue->owner));
 }
 
+/* Whether this worker is to run a queue's jobs: those of its role. */
+bool
+spool_pass_wanted(SpoolQueue *queue)
+{
+	return queue->workers > 0 && queue->owner == GetUserId();
+}
+
 /* A stream for a worker to look at next; all of them if there are too many. */
 static void
 add_hint(SpoolPass *pass, int64 stream)
@@ -195,7 +202,8 @@ dispatch(SpoolPass *pass)
 		return;
 
 	/* what was settled in this transaction is committed first */
-	pass->refused = !spool_command_may_run(queue);
+	pass->refused = !spool_command_may_run(queue) ||
+		(pass->worker && !spool_pass_wanted(queue));
 	if (pass->refused || (pass->batch != NULL && time_is_over(pass)))
 		return;
 	if (pass->worker)

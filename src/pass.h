@@ -9,6 +9,7 @@
 #include "batch.h"
 
 extern bool spool_command_may_run(SpoolQueue *queue);
+extern bool spool_pass_wanted(SpoolQueue *queue);
 extern void spool_pass_run(SpoolPass *pass);
 
 #endif							/* SPOOL_PASS_H */

@@ -61,8 +61,8 @@ open_pass(SpoolPass *pass, int32 queue_id)
 	if (!spool_extension_present())
 		return false;
 	queue = spool_queue_by_id(queue_id);
-	if (queue == NULL || queue->owner != GetUserId() || queue->workers == 0 ||
-		queue->paused || !spool_command_may_run(queue))
+	if (queue == NULL || queue->paused || !spool_pass_wanted(queue) ||
+		!spool_command_may_run(queue))
 		return false;
 
 	pass->name = pstrdup(queue->name);
