@@ -246,8 +246,9 @@ make_room(PendingKind kind, int32 queue)
 	{
 		Pending    *one = &pending[i];
 
-		if (one->kind != kind || one->queue != queue || one->due != 0 ||
-			kind != PENDING_NEWS)
+		if (one->kind != kind || one->queue != queue ||
+			kind == PENDING_DONE ||
+			(kind == PENDING_NEWS && one->due != 0))
 			pending[n++] = *one;
 		else if (all == NULL)
 		{
@@ -255,6 +256,8 @@ make_room(PendingKind kind, int32 queue)
 			all = &pending[n++];
 			all->stream = SPOOL_ALL_STREAMS;
 		}
+		else
+			all->due = Min(all->due, one->due);
 	}
 	npending = n;
 	return npending < MAX_PENDING;
