@@ -8,6 +8,7 @@
 #define SPOOL_COMPAT_H
 
 #include "access/genam.h"
+#include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -78,6 +79,13 @@
 #define compat_bypass_login	BGWORKER_BYPASS_ROLELOGINCHECK
 #else
 #define compat_bypass_login	0
+#endif
+
+/* 15.4 marks databases whose removal was interrupted */
+#ifdef DATCONNLIMIT_INVALID_DB
+#define compat_database_is_invalid(form) database_is_invalid_form(form)
+#else
+#define compat_database_is_invalid(form) false
 #endif
 
 /* 16 asks for any kind of object whose it is */

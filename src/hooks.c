@@ -59,6 +59,7 @@ static void utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 static void object_access(ObjectAccessType access, Oid class, Oid object,
 						  int subobject, void *arg);
 static void clear_database(const char *name, bool copied, SpoolAwait await);
+static bool may_create_databases(Oid role);
 static const char *option_text(List *options, const char *name);
 static After before(Node *statement);
 
@@ -133,6 +134,22 @@ option_text(List *options, const char *name)
 	return NULL;
 }
 
+/* Whether a role may create databases. */
+static bool
+may_create_databases(Oid role)
+{
+	HeapTuple	tuple;
+	bool		may = superuser_arg(role);
+
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (HeapTupleIsValid(tuple))
+	{
+		may |= ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
+
 /* Have our processes leave a database, if the caller may ask for that. */
 static void
 clear_database(const char *name, bool copied, SpoolAwait await)
@@ -150,7 +167,7 @@ clear_database(const char *name, bool copied, SpoolAwait await)
 
 		allowed = HeapTupleIsValid(tuple) &&
 			((Form_pg_database) GETSTRUCT(tuple))->datistemplate &&
-			have_createdb_privilege();
+			may_create_databases(GetUserId());
 		if (HeapTupleIsValid(tuple))
 			ReleaseSysCache(tuple);
 	}

@@ -172,7 +172,7 @@ read_databases(void)
 		database->name = form->datname;
 		database->exists = true;
 		database->listed = form->datallowconn && !form->datistemplate &&
-			!database_is_invalid_form(form) &&
+			!compat_database_is_invalid(form) &&
 			spool_database_named(NameStr(form->datname));
 	}
 	table_endscan(scan);

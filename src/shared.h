@@ -57,6 +57,11 @@ typedef struct SpoolSlot
 	int			pid;
 	TimestampTz started_at;
 
+	/* of a worker that was asked to make room: for whom, and how long */
+	Oid			heir_database;
+	Oid			heir;
+	TimestampTz heir_until;
+
 	/* of a worker */
 	bool		idle;			/* it sleeps until its latch is set */
 	int32		queue;			/* it works on; 0 = none */

@@ -22,6 +22,9 @@
 #include "shared.h"
 #include "spool.h"
 
+/* How long a slot is kept for whom room was made. */
+#define HEIR_MS 1000
+
 /* What a process is started with. */
 typedef struct StartInfo
 {
@@ -37,13 +40,14 @@ static void free_slot(SpoolSlot *slot);
 static void detach(int code, Datum arg);
 static int	count_workers(Oid database, Oid owner);
 
-/* Take a slot for a process; SPOOL_NOWHERE if all are in use. */
+/* Take a slot for a process; SPOOL_NOWHERE if there is none. */
 int
 spool_slot_take(bool manager, Oid database, Oid owner)
 {
 	int			first = manager ? spool_shared->nworkers : 0;
 	int			end = manager ? spool_shared->nslots : spool_shared->nworkers;
 	int			place = SPOOL_NOWHERE;
+	TimestampTz now = GetCurrentTimestamp();
 
 	spool_lock();
 	for (int i = first; i < end && place == SPOOL_NOWHERE; i++)
@@ -51,7 +55,9 @@ spool_slot_take(bool manager, Oid database, Oid owner)
 		SpoolSlot  *slot = &spool_shared->slots[i];
 		uint32		generation = slot->generation;
 
-		if (slot->state != SLOT_FREE)
+		if (slot->state != SLOT_FREE ||
+			(slot->heir_until > now &&
+			 (slot->heir_database != database || slot->heir != owner)))
 			continue;
 		memset(slot, 0, sizeof(SpoolSlot));
 		slot->state = SLOT_STARTING;
@@ -59,7 +65,7 @@ spool_slot_take(bool manager, Oid database, Oid owner)
 		slot->manager = manager;
 		slot->database = database;
 		slot->owner = owner;
-		slot->started_at = GetCurrentTimestamp();
+		slot->started_at = now;
 		place = i;
 	}
 	spool_unlock();
@@ -130,6 +136,9 @@ free_slot(SpoolSlot *slot)
 	slot->state = SLOT_FREE;
 	slot->proc = NULL;
 	slot->pid = 0;
+	if (OidIsValid(slot->heir))
+		slot->heir_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   HEIR_MS);
 	for (int i = spool_shared->nworkers; i < spool_shared->nslots; i++)
 	{
 		SpoolSlot  *manager = &spool_shared->slots[i];
@@ -327,9 +336,9 @@ count_workers(Oid database, Oid owner)
 }
 
 /*
- * Ask a worker of another role or database to make room: an idle one, else
- * one of those who have more, else one that has been there for a second if
- * this role has none.
+ * Ask a worker of another role or database to make room, and keep its slot:
+ * an idle one, else one of those who have more, else one that has been there
+ * for a second if this role has none.
  */
 void
 spool_make_room(Oid database, Oid owner)
@@ -367,6 +376,8 @@ spool_make_room(Oid database, Oid owner)
 	if (victim != NULL)
 	{
 		victim->leave = true;
+		victim->heir_database = database;
+		victim->heir = owner;
 		spool_wake(victim);
 	}
 	spool_unlock();

@@ -6,7 +6,8 @@
  * takes hints, looks at what they name, and takes again until there is
  * nothing, then leaves.  A worker that finds no queue is idle and sleeps until
  * its latch is set.  Whatever gives work to a queue wakes one idle worker; one
- * that takes hints and leaves some wakes the next.
+ * that enters a queue while another has work, or takes hints and leaves some,
+ * wakes the next.
  *
  * Streams that a worker took, and then those it has, are in its hand until it
  * takes again, puts others back or leaves: other workers are not woken for
@@ -24,7 +25,8 @@
 #include "shared.h"
 #include "spool.h"
 
-static void let_go(SpoolEntry *entry, bool again);
+static SpoolEntry *next_ready(SpoolEntry *entry);
+static void let_go(SpoolEntry *entry);
 static SpoolEntry *my_entry(int32 queue);
 
 /*
@@ -47,6 +49,19 @@ my_entry(int32 queue)
 	return spool_entry_find(spool_my_slot->database, queue);
 }
 
+/* The next queue after one, or NULL, that this worker could enter, or NULL. */
+static SpoolEntry *
+next_ready(SpoolEntry *entry)
+{
+	do
+	{
+		entry = spool_entry_next(LIST_READY, entry);
+	} while (entry != NULL &&
+			 (entry->database != spool_my_slot->database ||
+			  entry->owner != spool_my_slot->owner));
+	return entry;
+}
+
 /* Enter the next queue with work; false, and idle, if there is none. */
 bool
 spool_work_enter(int32 *queue)
@@ -58,20 +73,20 @@ spool_work_enter(int32 *queue)
 		spool_slot_ready();
 	spool_lock();
 	if (!slot->leave)
-		do
-		{
-			entry = spool_entry_next(LIST_READY, entry);
-		} while (entry != NULL && (entry->database != slot->database ||
-								   entry->owner != slot->owner));
+		entry = next_ready(NULL);
 	slot->idle = entry == NULL;
 	if (entry != NULL)
 	{
+		SpoolEntry *other = next_ready(entry);
+
 		slot->queue = *queue = entry->queue;
 		slot->job_at = 0;
 		slot->ntaken = 0;
 		slot->again = 0;
 		entry->running++;
 		spool_entry_last(entry);
+		if (other != NULL)
+			spool_wake_worker(other);
 	}
 	else
 		for (int i = spool_shared->nworkers; i < spool_shared->nslots; i++)
@@ -81,13 +96,13 @@ spool_work_enter(int32 *queue)
 	return entry != NULL;
 }
 
-/* Open the hand; again: what got news meanwhile is a hint again. */
+/* Open the hand: what got news meanwhile is a hint again. */
 static void
-let_go(SpoolEntry *entry, bool again)
+let_go(SpoolEntry *entry)
 {
 	SpoolSlot  *slot = spool_my_slot;
 
-	for (int i = 0; again && i < slot->ntaken; i++)
+	for (int i = 0; i < slot->ntaken; i++)
 		if (slot->again & ((uint32) 1 << i))
 			spool_entry_add(entry, slot->taken[i], 0);
 	slot->ntaken = 0;
@@ -106,7 +121,7 @@ spool_work_take(int32 queue, int max, SpoolWork *work)
 	work->nstreams = 0;
 	spool_lock();
 	entry = my_entry(queue);
-	let_go(entry, true);
+	let_go(entry);
 	work->all = entry->all;
 	work->room = entry->running < entry->limit;
 	entry->all = false;
@@ -141,7 +156,7 @@ spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all,
 
 	spool_lock();
 	entry = my_entry(queue);
-	let_go(entry, true);
+	let_go(entry);
 	for (int i = 0; i < nstreams; i++)
 		spool_entry_add(entry, streams[i], 0);
 	if (all)
@@ -160,7 +175,7 @@ spool_work_leave(int32 queue)
 
 	spool_lock();
 	entry = my_entry(queue);
-	let_go(entry, true);
+	let_go(entry);
 	spool_my_slot->queue = 0;
 	spool_my_slot->job_at = 0;
 	entry->running--;
@@ -183,10 +198,8 @@ spool_work_elsewhere(int32 queue)
 	LWLockAcquire(&spool_shared->lock, LW_SHARED);
 	do
 	{
-		entry = spool_entry_next(LIST_READY, entry);
-	} while (entry != NULL && (entry->database != slot->database ||
-							   entry->owner != slot->owner ||
-							   entry->queue == queue));
+		entry = next_ready(entry);
+	} while (entry != NULL && entry->queue == queue);
 	for (int i = 0; entry != NULL && i < spool_shared->nworkers; i++)
 	{
 		SpoolSlot  *other = &spool_shared->slots[i];
