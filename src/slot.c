@@ -289,6 +289,7 @@ spool_wake_worker(const SpoolEntry *entry)
 	SpoolSlot  *idle = NULL;
 	SpoolSlot  *manager;
 	bool		starting = false;
+	bool		any = false;
 
 	if (!entry->links[LIST_READY].linked)
 		return;
@@ -296,8 +297,11 @@ spool_wake_worker(const SpoolEntry *entry)
 	{
 		SpoolSlot  *slot = &spool_shared->slots[i];
 
-		if (slot->state == SLOT_FREE || slot->leave || slot->queue != 0 ||
+		if (slot->state == SLOT_FREE || slot->leave ||
 			slot->database != entry->database || slot->owner != entry->owner)
+			continue;
+		any = true;
+		if (slot->queue != 0)
 			continue;
 		if (slot->state == SLOT_STARTING)
 			starting = true;
@@ -311,7 +315,8 @@ spool_wake_worker(const SpoolEntry *entry)
 	else if (!starting)
 	{
 		manager = spool_manager_slot(entry->database);
-		if (manager != NULL && !manager->called && !manager->starved)
+		if (manager != NULL && !manager->called &&
+			!(manager->starved && any))
 		{
 			manager->called = true;
 			spool_wake(manager);

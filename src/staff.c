@@ -36,6 +36,7 @@ typedef struct Owner
 	bool		warned;			/* that its queues cannot be worked on */
 	int			delay_ms;		/* after the last failure to start */
 	TimestampTz next_try;
+	TimestampTz room_at;		/* ask others for room, not before */
 } Owner;
 
 /* A worker that is being started. */
@@ -54,7 +55,6 @@ typedef struct Need
 	int			count;
 } Need;
 
-static TimestampTz room_at = 0; /* ask others for room, not before */
 static TimestampTz starved_since = 0;	/* 0 = it is not */
 static HTAB *owners;
 static Starting *starting;
@@ -260,10 +260,12 @@ start_worker(Oid role, TimestampTz now)
 
 	if (place == SPOOL_NOWHERE)
 	{
-		if (now >= room_at)
+		Owner	   *owner = owner_of(role);
+
+		if (now >= owner->room_at)
 		{
 			spool_make_room(MyDatabaseId, role);
-			room_at = TimestampTzPlusMilliseconds(now, PATIENCE_MS);
+			owner->room_at = TimestampTzPlusMilliseconds(now, PATIENCE_MS);
 		}
 		if (starved_since != 0 &&
 			TimestampDifferenceExceeds(starved_since, now, PATIENCE_MS - 1))
