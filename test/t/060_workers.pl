@@ -254,6 +254,16 @@ eventually(
 	  WHERE backend_type = 'spool worker' AND usename = 'batch'},
 	'1', 'which is the session user');
 
+$offset = -s $node->logfile;
+sql('one', 'CREATE ROLE gone LOGIN');
+make_queue($node, 'one', 'g', q{, workers => 1, owner => 'gone'});
+sql('one', 'DROP ROLE gone');
+sql('one', q{SELECT spool.alter_queue('q', timeout => '1 hour')});
+$node->wait_for_log(
+	qr/WARNING:  owner of queue "g" does not exist any more/, $offset);
+pass('an owner that does not exist: a warning');
+sql('one', q{SELECT spool.drop_queue('g', force => true)});
+
 # ---- crash ------------------------------------------------------------------
 my $pid = sql('one', q{SELECT pid FROM spool.workers WHERE state = 'manager'});
 sql('one', "SELECT pg_terminate_backend($pid)");
@@ -291,14 +301,21 @@ $standby->stop('fast');
 
 # ---- too few slots ----------------------------------------------------------
 $node->append_conf('postgresql.conf',
-	"max_worker_processes = 3\nspool.max_workers = 1");
+	"max_worker_processes = 2\nspool.max_workers = 1");
 $offset = -s $node->logfile;
 $node->start;
+$node->wait_for_log(
+	qr/WARNING:  could not start the spool manager of database "one"\n.*\n.*HINT:  You might need to increase "max_worker_processes"/,
+	$offset);
+pass('too few processes for a manager: a warning and a hint');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
+$offset = -s $node->logfile;
+$node->restart;
 sql('one', q{SELECT spool.enqueue('q', 'x', stream => 'few')});
 $node->wait_for_log(
 	qr/WARNING:  too few background worker slots.*\n.*HINT:  You might need to increase "max_worker_processes"/,
 	$offset);
-pass('too few processes: a warning and a hint');
+pass('too few processes for a worker: a warning and a hint');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;
 $offset = -s $node->logfile;
@@ -360,6 +377,11 @@ $plain->safe_psql('postgres', q{SELECT spool.enqueue('q', 'x')});
 $plain->safe_psql('postgres', 'SELECT spool.start()');
 ok($plain->poll_query_until('postgres', 'SELECT count(*) FROM done', '3'),
 	'start() again');
+$plain->append_conf('postgresql.conf', 'max_worker_processes = 1');
+$plain->restart;
+($rc, $out, $err) = $plain->psql('postgres', 'SELECT spool.start()');
+like($err, qr/could not start the spool manager of this database/,
+	'too few processes for start()');
 $plain->stop('fast');
 
 done_testing();
