@@ -440,7 +440,7 @@ spool_queue_rates(PG_FUNCTION_ARGS)
 {
 	SpoolQueue *queue = spool_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 										   true);
-	float8		rates[3];
+	float8		rates[SPOOL_NUM_RATES];
 	Datum		elements[lengthof(rates)];
 
 	if (queue == NULL)

@@ -28,7 +28,10 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_queue_ra
 COMMENT ON FUNCTION spool.queue_rates IS 'jobs of a queue done a second over the last 1, 5 and 15 minutes; NULL without shared memory';
 
 CREATE VIEW spool.stat_streams WITH (security_barrier) AS
-SELECT q.name AS queue, s.stream, s.cursor, s.waiting, s.state, s.reason,
+SELECT q.name AS queue, s.stream, s.cursor, s.waiting, s.state,
+       COALESCE(s.reason, CASE WHEN s.state = 'ready' AND q.workers > 0
+                                AND NOT EXISTS (SELECT FROM spool.worker_rows())
+                               THEN 'no workers run in this database' END) AS reason,
        s.since, s.pid, s.claim_id
   FROM spool.queue q
  CROSS JOIN LATERAL spool.stream_stats(q.name) s
@@ -49,7 +52,7 @@ SELECT q.name AS queue, s.waiting, s.oldest, s.ready_streams,
        COALESCE(t.duplicates, 0) AS duplicates,
        s.superseded, r.rates,
        CASE WHEN s.waiting = 0 THEN pg_catalog.make_interval()
-            WHEN r.rates[1] > 0 THEN pg_catalog.make_interval(secs => s.waiting / r.rates[1])
+            WHEN r.rates[1] >= 0.001 THEN pg_catalog.make_interval(secs => s.waiting / r.rates[1])
        END AS drained_in
   FROM spool.queue q
  CROSS JOIN LATERAL (
