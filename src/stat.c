@@ -24,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/inval.h"
 
 #include "args.h"
 #include "dispatch.h"
@@ -392,6 +393,7 @@ spool_stream_stats(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	memset(&look, 0, sizeof(look));
+	AcceptInvalidationMessages();	/* no lock is taken that would */
 	look.queue = spool_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									true);
 	if (look.queue == NULL)

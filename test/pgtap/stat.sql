@@ -227,7 +227,8 @@ SELECT is(pg_temp.streams('stat many'), 'by queue 1 24997 ready; exact 1 10000 r
 SELECT results_eq($$SELECT s.queue, s.waiting FROM spool.stat_streams s WHERE s.queue LIKE 'stat many _%' ORDER BY 1$$, $$VALUES ('stat many latest' COLLATE "C", 25000::bigint), ('stat many none', 25000), ('stat many time', 25000)$$, 'stat: estimates in other orders');
 SELECT spool.take('stat many', 20000, stream => 'by queue') \g /dev/null
 SELECT is(pg_temp.streams('stat many'), 'by queue 20002 4999 ready; exact 1 10000 ready; sender 1 25000 ready', 'stat: an exact number again');
-SELECT results_eq($$SELECT drained_in FROM spool.stat_queues WHERE queue = 'stat many'$$, $$SELECT CASE WHEN rates[1] >= 0.001 THEN make_interval(secs => waiting / rates[1]) END FROM spool.stat_queues WHERE queue = 'stat many'$$, 'stat: when it is drained, as far as rates are known');
+SELECT ok(drained_in IS NOT DISTINCT FROM CASE WHEN rates[1] >= 0.001 THEN make_interval(secs => waiting / rates[1]) END, 'stat: when it is drained, as far as rates are known')
+  FROM spool.stat_queues WHERE queue = 'stat many';
 
 -- Who may see it
 CREATE ROLE stat_reader;
