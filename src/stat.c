@@ -65,7 +65,7 @@ static int64 estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted,
 static void count_stored(SpoolLook *look, SpoolStreamStat *stat);
 static void look_ahead(SpoolStreamStat *stat);
 static bool find_conflict(SpoolStreamStat *stat);
-static void show_owner(SpoolStreamStat *stat);
+static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_failure(SpoolLook *look, SpoolStreamStat *stat);
 static void stat_ordered(SpoolLook *look, SpoolStreamStat *stat);
 static void put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat);
@@ -258,14 +258,24 @@ spool_stat_pause(SpoolLook *look, SpoolStreamStat *stat)
 
 /* A stream that a runner or a claim owns. */
 static void
-show_owner(SpoolStreamStat *stat)
+show_owner(SpoolLook *look, SpoolStreamStat *stat)
 {
 	SpoolState *state = &stat->state;
 	bool		claim = state->deadline != 0;
 	int64		jobs = claim ? state->nclaimed : state->run_jobs;
+	int64		stored = jobs;
+	SpoolRow	first;
 
-	/* no jobs: set_next_seq came while they ran, and may have passed them */
-	stat->waiting = Max(stat->waiting - jobs, 0);
+	if (state->run_jobs == 0 && spool_by_number(look->queue->order))
+	{
+		/* set_next_seq came while they ran, and may have passed them */
+		stored = spool_store_count(stat->stream.id, state->next,
+								   state->run_last + 1);
+		if (!claim && spool_store_by_id(state->run_packet, &first))
+			jobs = spool_store_count(stat->stream.id, first.position,
+									 state->run_last + 1);
+	}
+	stat->waiting = Max(stat->waiting - Min(stored, jobs), 0);
 	stat->running = Max(jobs, 1);
 	spool_stat_show(stat, claim ? "claimed" : "running", NULL, state->run_since);
 	if (claim)
@@ -320,7 +330,7 @@ stat_ordered(SpoolLook *look, SpoolStreamStat *stat)
 	look_ahead(stat);
 	stat->waiting = stat->stored + state->ahead;
 	if (spool_state_owned(state))
-		show_owner(stat);
+		show_owner(look, stat);
 	else if (stat->locker != InvalidTransactionId)
 	{
 		spool_stat_show(stat, "running", pstrdup("an open transaction consumes it"),

@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(67);
+SELECT plan(76);
 
 CREATE SCHEMA stat_test;
 CREATE TABLE stat_test.seen (body text, line text);
@@ -133,6 +133,29 @@ SELECT is(pg_temp.streams('stat take'), '2 3 running: an open transaction consum
 SELECT is((SELECT pid FROM spool.stat_streams WHERE queue = 'stat take'), pg_backend_pid(), 'stat: and its process');
 ROLLBACK;
 SELECT is(pg_temp.streams('stat take'), '1 4 ready', 'stat: after it all is as before');
+
+-- Claims
+SELECT spool.create_queue('stat claim') \g /dev/null
+SELECT spool.enqueue_many('stat claim', '{a,b,c}'::text[]) \g /dev/null
+SELECT claim_id FROM spool.claim('stat claim', 2) LIMIT 1 \gset
+SELECT is(pg_temp.streams('stat claim'), '1 1 claimed', 'stat: what is claimed does not wait');
+SELECT is((SELECT claim_id FROM spool.stat_streams WHERE queue = 'stat claim'), :claim_id::bigint, 'stat: the claim is named');
+SELECT is(pg_temp.counts('stat claim'), '1 2 3 0 0 0 0 0 0', 'stat: what is claimed runs');
+SELECT spool.set_next_seq('stat claim', 3) \g /dev/null
+SELECT is(pg_temp.counts('stat claim'), '1 2 3 0 0 0 0 0 0', 'stat: also when the cursor is set past it');
+SELECT spool.ack(:claim_id) \g /dev/null
+SELECT is(pg_temp.counts('stat claim'), '1 0 3 2 0 0 0 0 0', 'stat: until it is acknowledged');
+SELECT count(*) FROM spool.claim('stat claim', 1, lease => '1 ms') \g /dev/null
+DO $$ BEGIN WHILE EXISTS (SELECT FROM spool.stat_streams WHERE queue = 'stat claim' AND state = 'claimed') LOOP NULL; END LOOP; END $$;
+SELECT is(pg_temp.streams('stat claim'), '3 1 ready: the lease was over', 'stat: a claim that was lost');
+SELECT spool.create_queue('stat claim none', order_by => 'none') \g /dev/null
+SELECT spool.enqueue_many('stat claim none', '{a,b,c}'::text[]) \g /dev/null
+SELECT count(*) FROM spool.claim('stat claim none', 2) \g /dev/null
+SELECT is(pg_temp.streams('stat claim none') || ' ' || pg_temp.counts('stat claim none'), '1 ready 1 2 3 0 0 0 0 0 0', 'stat: some are claimed, one is ready');
+SELECT claim_id FROM spool.claim('stat claim none', 2) \gset
+SELECT is(pg_temp.streams('stat claim none') || ' ' || pg_temp.counts('stat claim none'), '0 claimed 0 3 3 0 0 0 0 0 0', 'stat: all are claimed');
+SELECT spool.release(:claim_id) \g /dev/null
+SELECT is(pg_temp.streams('stat claim none') || ' ' || pg_temp.counts('stat claim none'), '1 ready 1 2 3 0 0 0 0 0 0', 'stat: one was given back');
 
 -- Enqueued is what came in, whatever became of it.
 CREATE TABLE stat_test.steps (n serial, enqueued bigint);

@@ -46,16 +46,17 @@ BEGIN
 	END IF;
 END $$});
 sql("SELECT spool.create_queue('$_'), spool.set_handler('$_', 'SELECT work(\$1)')")
-  foreach qw(orders mail slow taken busy);
+  foreach qw(orders mail slow taken busy claimed);
 sql(q{SELECT spool.alter_queue('orders', retention => '1 day', retry_delay => '0');
 SELECT spool.alter_queue('mail', on_error => 'dead');
 SELECT spool.enqueue_many('orders', '{a,bad,c}'::text[], 'paris');
 SELECT spool.enqueue_many('orders', '{a,b,c,d}'::text[], 'rome');
 SELECT spool.write('orders', spool.make_packet(3), 'oslo');
 SELECT spool.enqueue('mail', 'bad');
-SELECT spool.enqueue('slow', 'slow'), spool.enqueue('taken', 'a'), spool.enqueue('busy', 'a')});
+SELECT spool.enqueue('slow', 'slow'), spool.enqueue('taken', 'a'), spool.enqueue('busy', 'a'), spool.enqueue('claimed', 'a')});
 $node->psql('postgres', "CALL spool.process('orders')");
 sql("CALL spool.process('mail')");
+my $claim = sql("SET application_name = 'shop'; SELECT claim_id FROM spool.claim('claimed')");
 
 # Sessions that hold something: one runs a job, one has taken, one has
 # enqueued and not committed, and one waits for that one.
@@ -82,6 +83,7 @@ my %answers = (
 			my ($out) = @_;
 			like($out, qr/^slow\|\|running\|$pid{slow}\|\S+\|active\|.*CALL spool\.process\('slow'\)/m, 'the process that runs a job');
 			like($out, qr/^taken\|\|running\|$pid{taken}\|\S+\|idle in transaction\|.*spool\.take/m, 'the process that has taken');
+			like($out, qr/^claimed\|\|claimed\|{6}$claim\|\w+\|shop\|\S+ \S+$/m, 'the claim');
 		},
 		qr/^$pid{waiting}\|.*'c'.*\|$pid{busy}\|idle in transaction\|.*'b'/m
 	],
@@ -123,7 +125,7 @@ my %answers = (
 		sub {
 			my ($out) = @_;
 			my @lines = split /\n/, $out;
-			is(scalar @lines, 5, 'all queues are told');
+			is(scalar @lines, 6, 'all queues are told');
 			like($out, qr/^orders\|[\d:.]+\|5\|0\|5\|\|$/m, 'what waits and what is done');
 			like($out, qr/^slow\|[\d:.]+\|0\|1\|0\|\|00:00:00$/m, 'what runs');
 		}
