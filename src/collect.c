@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 
 #include "dispatch.h"
+#include "reason.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -169,8 +170,7 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 	if (pick->state.attempt_packet == row->packet_id)
 		job->attempts = pick->state.attempts;
 	job->attempts = Max(job->attempts, attempts);
-	job->spent = d->queue->max_attempts > 0 &&
-		job->attempts >= d->queue->max_attempts;
+	job->spent = spool_attempts_spent(d->queue, job->attempts);
 	if (pick->njobs == pick->space)
 	{
 		pick->space = Max(4, 2 * pick->space);
@@ -302,10 +302,9 @@ note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group)
 		if (d->watching && pick->njobs == 0 && pick->state.failure == NULL)
 		{
 			spool_stream_blocked(d->queue, &pick->stream, &pick->state,
-								 psprintf("packets " INT64_FORMAT " and " INT64_FORMAT " have the same number " INT64_FORMAT,
-										  group->rows[0].packet_id,
-										  group->rows[i].packet_id,
-										  group->rows[0].seq));
+								 spool_reason_conflict(group->rows[0].packet_id,
+													   group->rows[i].packet_id,
+													   group->rows[0].seq));
 			pick->changed = true;
 		}
 		if (d->conflict[0] == 0)

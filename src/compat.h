@@ -11,11 +11,15 @@
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #include "varatt.h"
+#endif
+#if PG_VERSION_NUM < 170000
+#include "storage/sinvaladt.h"
 #endif
 
 /* 16 lets the caller of an input function get its error as a value */
@@ -47,6 +51,13 @@
 #define compat_my_lxid	(MyProc->vxid.lxid)
 #else
 #define compat_my_lxid	(MyProc->lxid)
+#endif
+
+/* 17 numbers processes otherwise */
+#if PG_VERSION_NUM >= 170000
+#define compat_vxid_proc(vxid)	ProcNumberGetProc((vxid).procNumber)
+#else
+#define compat_vxid_proc(vxid)	BackendIdGetProc((vxid).backendId)
 #endif
 
 /* 17 can ask for a stronger mode */

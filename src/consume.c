@@ -12,13 +12,12 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-
 #include "dispatch.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
+#include "tally.h"
 
 static void flush_done(SpoolPick *pick);
 static void consume_kept(SpoolDispatch *d, SpoolJob *job);
@@ -36,6 +35,13 @@ spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job)
 {
 	return queue->max_attempts > 0 &&
 		job->attempts + 1 >= queue->max_attempts;
+}
+
+/* Whether so many attempts are all, so that a job may not be run again. */
+bool
+spool_attempts_spent(SpoolQueue *queue, int32 attempts)
+{
+	return queue->max_attempts > 0 && attempts >= queue->max_attempts;
 }
 
 /*
@@ -303,22 +309,17 @@ spool_run_passed_over(SpoolQueue *queue, SpoolState *state)
 static void
 tally(const SpoolPick *pick)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.tally VALUES ($1, $2, $3, $4, $5, 0, 0)",
-		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, INT8OID, INT8OID)
-	};
 	const SpoolState *before = &pick->before;
 	const SpoolState *now = &pick->state;
-	Datum		values[5];
+	SpoolTally	more = {
+		.stream = pick->stream.id,
+		.consumed = now->consumed - before->consumed,
+		.done = now->done - before->done,
+		.failed = now->failed - before->failed,
+		.dead = now->dead - before->dead
+	};
 
-	if (now->consumed == before->consumed && now->failed == before->failed)
-		return;
-	values[0] = Int64GetDatum(pick->stream.id);
-	values[1] = Int64GetDatum(now->consumed - before->consumed);
-	values[2] = Int64GetDatum(now->done - before->done);
-	values[3] = Int64GetDatum(now->failed - before->failed);
-	values[4] = Int64GetDatum(now->dead - before->dead);
-	(void) spool_exec_alone(&plan, values, NULL);
+	spool_tally_add(&more);
 }
 
 /* Write what consuming changed. */

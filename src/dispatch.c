@@ -25,6 +25,7 @@
 
 #include "action.h"
 #include "dispatch.h"
+#include "reason.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -424,8 +425,7 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 	}
 	else if (d->watching && state->failure == NULL)
 		spool_stream_blocked(d->queue, &pick->stream, state,
-							 psprintf("number " INT64_FORMAT " is missing",
-									  state->next));
+							 spool_reason_missing(state->next, first.seq - 1));
 	else
 		return;
 	pick->changed = true;

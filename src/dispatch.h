@@ -139,6 +139,7 @@ extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 						   const char *sqlstate, const char *message);
 extern void spool_run_passed_over(SpoolQueue *queue, SpoolState *state);
+extern bool spool_attempts_spent(SpoolQueue *queue, int32 attempts);
 extern bool spool_job_last_attempt(SpoolQueue *queue, const SpoolJob *job);
 extern TimestampTz spool_retry_at(SpoolQueue *queue, int32 attempts);
 

@@ -24,6 +24,7 @@
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
+#include "tally.h"
 
 /*
  * Days that attempts and actions are kept at the least; a longer retention of
@@ -82,6 +83,7 @@ spool_maintain_now(void)
 	(void) spool_kept_purge();
 	(void) spool_store_purge();
 	purge_senders();
+	spool_tally_fold();
 	spool_key_purge();
 	purge_history();
 	while (spool_schedule_move_queue(0) > 0)

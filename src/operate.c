@@ -394,9 +394,10 @@ spool_discard(PG_FUNCTION_ARGS)
 						packet_id, queue->name)));
 	if (kept_state != NULL)
 	{
-		if (strcmp(kept_state, KEPT_READY) == 0 && queue->order != ORDER_NONE)
+		if (strcmp(kept_state, KEPT_READY) == 0)
 		{
-			state.ahead--;
+			if (queue->order != ORDER_NONE)
+				state.ahead--;
 			count_discarded(&state);
 			spool_state_append(&state);
 		}

@@ -91,14 +91,27 @@ commit(SpoolPass *pass)
 	pass->next = NULL;
 }
 
+/* Why no command of a queue may run; NULL if one may. */
+const char *
+spool_command_problem(SpoolQueue *queue)
+{
+	if (queue->append_only)
+		return "the queue is append-only";
+	if (queue->handler == NULL && queue->program == NULL)
+		return "the queue has no handler and no program";
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(queue->owner)))
+		return "the owner of the queue does not exist any more";
+	if (queue->program != NULL && !spool_program_allowed(queue->owner))
+		return spool_programs ? "the owner of the queue may not run programs" :
+			"programs may not be run";
+	return NULL;
+}
+
 /* Whether a queue has a command that may run. */
 bool
 spool_command_may_run(SpoolQueue *queue)
 {
-	return !queue->append_only &&
-		(queue->handler != NULL || queue->program != NULL) &&
-		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(queue->owner)) &&
-		(queue->program == NULL || spool_program_allowed(queue->owner));
+	return spool_command_problem(queue) == NULL;
 }
 
 /* Whether this worker is to run a queue's jobs: those of its role. */

@@ -8,6 +8,7 @@
 
 #include "batch.h"
 
+extern const char *spool_command_problem(SpoolQueue *queue);
 extern bool spool_command_may_run(SpoolQueue *queue);
 extern bool spool_pass_wanted(SpoolQueue *queue);
 extern void spool_pass_run(SpoolPass *pass);

@@ -21,19 +21,11 @@
 #include "spool.h"
 #include "state.h"
 
-static bool is_last(SpoolQueue *queue, int32 attempts);
 static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
 						   const SpoolOrphan *orphan, bool alone);
 static void count_orphan(SpoolDispatch *d, SpoolPick *pick, int64 packet_id,
 						 int32 attempts, TimestampTz since,
 						 const char *reason);
-
-/* Whether so many attempts are all, so that the job is not run again. */
-static bool
-is_last(SpoolQueue *queue, int32 attempts)
-{
-	return queue->max_attempts > 0 && attempts >= queue->max_attempts;
-}
 
 /*
  * Take over the stream of a dead runner or of a claim whose lease is over.
@@ -54,7 +46,7 @@ spool_reclaim(SpoolDispatch *d, SpoolPick *pick)
 		state->failed++;
 		state->attempt_packet = state->run_packet;
 		state->failure = pstrdup(reason);
-		if (state->deadline == 0 && !is_last(d->queue, state->attempts))
+		if (state->deadline == 0 && !spool_attempts_spent(d->queue, state->attempts))
 			state->retry_at = Max(spool_retry_at(d->queue, state->attempts),
 								  GetCurrentTimestamp() + USECS_PER_SEC);
 		if (d->mode != DISPATCH_PEEK)

@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 
 #include "runner.h"
 #include "spiutil.h"
@@ -71,6 +72,25 @@ spool_runner_alive(int64 runner)
 		return true;
 	(void) LockRelease(&tag, ShareLock, false);
 	return false;
+}
+
+/* The process of a runner; 0 if it is not alive. */
+int
+spool_runner_pid(int64 runner)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	int			n;
+	PGPROC	   *proc = NULL;
+
+	SET_RUNNER_TAG(tag, runner);
+	if (compat_lock_held(&tag, ExclusiveLock))
+		return MyProcPid;
+	holders = GetLockConflicts(&tag, ShareLock, &n);
+	if (n > 0)
+		proc = compat_vxid_proc(holders[0]);
+	pfree(holders);
+	return proc != NULL ? proc->pid : 0;
 }
 
 /* runner_alive(runner), for spool's own statements */

@@ -9,5 +9,6 @@
 extern int64 spool_runner_begin(void);
 extern void spool_runner_end(int64 runner);
 extern bool spool_runner_alive(int64 runner);
+extern int	spool_runner_pid(int64 runner);
 
 #endif							/* SPOOL_RUNNER_H */

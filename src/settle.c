@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "history.h"
+#include "reason.h"
 #include "settle.h"
 #include "shmem.h"
 #include "spool.h"
@@ -133,8 +134,7 @@ keep_failed(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt,
 	}
 	if (d->watching && state->failure == NULL)
 		spool_stream_blocked(d->queue, &job->pick->stream, state,
-							 psprintf("job " INT64_FORMAT " failed: %s",
-									  job->row.seq, attempt->message));
+							 spool_reason_failed(job->row.seq, attempt->message));
 	state->attempts = attempts;
 	state->attempt_packet = job->row.packet_id;
 	state->retry_at = retry_at;

@@ -367,6 +367,20 @@ spool_store_count(int64 stream, int64 from, int64 below)
 	return count;
 }
 
+/* The last one, likewise. */
+bool
+spool_store_last(int64 stream, int64 from, SpoolRow *row)
+{
+	SpoolScan	scan;
+	bool		found;
+
+	spool_store_scan_begin(&scan, stream, from, BackwardScanDirection);
+	found = spool_store_scan_next(&scan, row);
+	row->packet = NULL;
+	spool_store_scan_end(&scan);
+	return found;
+}
+
 /*
  * The highest number stored in a stream that is ordered by number, not below
  * from; -1 if there is none.
@@ -374,15 +388,9 @@ spool_store_count(int64 stream, int64 from, int64 below)
 int64
 spool_store_highest(int64 stream, int64 from)
 {
-	SpoolScan	scan;
 	SpoolRow	row;
-	int64		highest = -1;
 
-	spool_store_scan_begin(&scan, stream, from, BackwardScanDirection);
-	if (spool_store_scan_next(&scan, &row))
-		highest = row.seq;
-	spool_store_scan_end(&scan);
-	return highest;
+	return spool_store_last(stream, from, &row) ? row.seq : -1;
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -98,6 +99,27 @@ spool_stream_walk_next(SpoolStreamWalk *walk, SpoolStream *stream)
 	stream->name = TextDatumGetCString(walk->slot->tts_values[STREAM_NAME - 1]);
 	stream->tid = walk->slot->tts_tid;
 	return true;
+}
+
+/*
+ * The transaction in progress that holds the lock of the stream returned
+ * last; invalid if none does.
+ */
+TransactionId
+spool_stream_walk_locker(SpoolStreamWalk *walk)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(walk->slot, false,
+											   &should_free);
+	TransactionId locker = InvalidTransactionId;
+
+	/* a lock held twice, by subtransactions, is the only multixact */
+	if ((tuple->t_data->t_infomask &
+		 (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) == 0)
+		locker = HeapTupleHeaderGetRawXmax(tuple->t_data);
+	if (should_free)
+		heap_freetuple(tuple);
+	return TransactionIdIsInProgress(locker) ? locker : InvalidTransactionId;
 }
 
 void

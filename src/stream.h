@@ -56,6 +56,7 @@ extern void spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
 									const char *after);
 extern bool spool_stream_walk_next(SpoolStreamWalk *walk,
 								   SpoolStream *stream);
+extern TransactionId spool_stream_walk_locker(SpoolStreamWalk *walk);
 extern void spool_stream_walk_end(SpoolStreamWalk *walk);
 extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 							   SpoolState *state);

@@ -40,6 +40,7 @@
 #include "state.h"
 #include "store.h"
 #include "stream.h"
+#include "tally.h"
 #include "write.h"
 
 #define NANOS_PER_SECOND INT64CONST(1000000000)
@@ -74,6 +75,8 @@ static void written_columns(const SpoolWritten *written, Datum *values,
 static void write_late(SpoolQueue *queue, SpoolRow *row,
 					   SpoolWritten *written);
 static void check_packet(struct varlena *packet, const PacketHeader *header);
+static void tally_written(int64 stream, const SpoolWritten *written,
+						  int count);
 
 /*
  * The first of some consecutive numbers, under the producers' lock.
@@ -296,6 +299,20 @@ write_late(SpoolQueue *queue, SpoolRow *row, SpoolWritten *written)
 	}
 }
 
+/* Count the packets of a call that came late or twice. */
+static void
+tally_written(int64 stream, const SpoolWritten *written, int count)
+{
+	SpoolTally	more = {.stream = stream};
+
+	for (int i = 0; i < count; i++)
+	{
+		more.late += strcmp(written[i].status, "late") == 0;
+		more.duplicates += strcmp(written[i].status, "duplicate") == 0;
+	}
+	spool_tally_add(&more);
+}
+
 /* Store packets that have their numbers; written[i] tells what became of i. */
 void
 spool_write_packets(SpoolQueue *queue, const char *stream_name,
@@ -368,6 +385,7 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 	spool_store_append(rows, nrows);
 	if (nrows > 0)
 		spool_hint(queue->id, stream.id);
+	tally_written(stream.id, written, count);
 	hash_destroy(batch);
 	pfree(chain);
 	pfree(rows);

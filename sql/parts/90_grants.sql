@@ -24,7 +24,7 @@ END
 $$;
 
 GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters,
-    spool.workers, spool.claims TO PUBLIC;
+    spool.workers, spool.claims, spool.stat_queues, spool.stat_streams TO PUBLIC;
 GRANT SELECT, INSERT ON spool.inbox TO PUBLIC;
 
 -- each call changes the extension's row, so each is a statement of its own

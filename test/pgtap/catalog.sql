@@ -8,7 +8,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, public;
 
-SELECT plan(25);
+SELECT plan(27);
 
 -- All objects of the extension.
 CREATE TEMPORARY VIEW member AS
@@ -43,7 +43,7 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         -- of a queue
         'alter_queue', 'drop_queue', 'pause_queue', 'resume_queue', 'set_handler', 'set_program', 'grant_queue', 'revoke_queue', 'has_queue_privilege',
         'enqueue', 'enqueue_many', 'write', 'write_many', 'inbox_insert', 'forward', 'ls', 'ls_rows', 'get_packet', 'packet_id', 'peek', 'take', 'process',
-        'next_seq', 'set_next_seq', 'gaps', 'skip_gap', 'discard', 'retry_now', 'redrive', 'claim', 'wait',
+        'next_seq', 'set_next_seq', 'gaps', 'skip_gap', 'discard', 'retry_now', 'redrive', 'claim', 'wait', 'stream_stats', 'queue_rates',
         -- of the queue of a claim
         'ack', 'nack', 'extend_claim', 'release',
         -- of a sender
@@ -126,13 +126,15 @@ grant_queue(queue text, role regrole, privilege text) void
 revoke_queue(queue text, role regrole, privilege text) void$$, '\n') AS says;
 SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
 SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
-    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
     ('spool.claims', 'claim_id bigint, queue text, stream text, jobs bigint, role text, application_name text, since timestamp with time zone, lease_until timestamp with time zone'),
     ('spool.inbox', 'queue text, stream text, packet spool.packet'),
     ('spool.attempts', 'queue text, stream text, seq bigint, packet_id bigint, attempt integer, started_at timestamp with time zone, finished_at timestamp with time zone, outcome text, exit_code integer, signal integer, sqlstate text, message text, stdout bytea, stderr bytea'),
     ('spool.dead_letters', 'source text, name text, stream text, seq bigint, target text, packet_id bigint, reason text, sqlstate text, message text, attempts integer, since timestamp with time zone'),
+    ('spool.stat_queues', 'queue text, waiting bigint, oldest timestamp with time zone, ready_streams bigint, blocked_streams bigint, running bigint, enqueued bigint, done bigint, failed bigint, dead bigint, late bigint, duplicates bigint, superseded bigint, rates double precision[], drained_in interval'),
+    ('spool.stat_streams', 'queue text, stream text, cursor bigint, waiting bigint, state text, reason text, since timestamp with time zone, pid integer, claim_id bigint'),
     ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, retry_delay interval, retry_delay_max interval, gap_timeout interval, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, workers integer, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]')
 ) v(rel, columns);
 SELECT results_eq($$SELECT format('%s %s %s', castsource::regtype, casttarget::regtype, castcontext) COLLATE "C" FROM pg_cast WHERE 'spool.packet'::regtype IN (castsource, casttarget) ORDER BY 1$$,

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ * reason.c
+ *	  Why a stream does not go on, in words of an operator.
+ *
+ * The log and the views tell the same.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "reason.h"
+
+/* Numbers that have not come, from a first to a last one. */
+char *
+spool_reason_missing(int64 first, int64 last)
+{
+	if (first == last)
+		return psprintf("number " INT64_FORMAT " is missing", first);
+	return psprintf("numbers " INT64_FORMAT " to " INT64_FORMAT " are missing",
+					first, last);
+}
+
+/* Two different packets with one number. */
+char *
+spool_reason_conflict(int64 packet_id, int64 other_id, int64 seq)
+{
+	return psprintf("packets " INT64_FORMAT " and " INT64_FORMAT " have the same number " INT64_FORMAT,
+					packet_id, other_id, seq);
+}
+
+/* A job that failed; the message may be NULL. */
+char *
+spool_reason_failed(int64 seq, const char *message)
+{
+	return psprintf("job " INT64_FORMAT " failed: %s", seq,
+					message != NULL ? message : "no message");
+}
