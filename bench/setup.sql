@@ -56,3 +56,34 @@ BEGIN
     END LOOP;
     rate := 500 * rounds / seconds;
 END $$;
+
+-- When packets were committed, and when their handler began.
+CREATE TABLE bench.sent (seq int8, at timestamptz);
+CREATE TABLE bench.begun (seq int8, at timestamptz);
+
+-- Let workers empty a queue: how many of its jobs a second.
+CREATE PROCEDURE bench.drain(queue text, workers int, jobs int, INOUT rate float8 = 0)
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+BEGIN
+    PERFORM spool.alter_queue(queue, workers => workers);
+    LOOP
+        COMMIT;
+        EXIT WHEN NOT EXISTS (SELECT FROM spool.workers w WHERE w.queue = drain.queue)
+            AND NOT EXISTS (SELECT FROM spool.peek(drain.queue));
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    rate := jobs / extract(epoch FROM clock_timestamp() - started);
+    PERFORM spool.alter_queue(queue, workers => 0);
+END $$;
+
+-- The counterpart of claims: a table with pgmq's columns and indexes.
+CREATE TABLE bench.message (
+    msg_id      int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    read_ct     int4 NOT NULL DEFAULT 0,
+    enqueued_at timestamptz NOT NULL DEFAULT now(),
+    vt          timestamptz NOT NULL DEFAULT now(),
+    message     jsonb
+);
+CREATE INDEX ON bench.message (vt);

@@ -293,12 +293,13 @@ spool_batch_settle(SpoolPass *pass, SpoolBatch *batch)
 
 /*
  * Lock a stream again and read its state, which must still name this runner.
- * If set_next_seq came in between, its cursor stays.
+ * If set_next_seq came in between, its cursor stays.  A stream that gave no
+ * job, but whose state changed when it was looked at, was settled by that.
  */
 static void
 settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
 {
-	if (d->order == ORDER_NONE && !d->override)
+	if (pick->njobs == 0 || (d->order == ORDER_NONE && !d->override))
 		return;
 	if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
 		!spool_state_newest(pick->stream.id, &pick->state) ||

@@ -1,0 +1,2 @@
+WITH waiting AS (SELECT msg_id FROM bench.message WHERE vt <= clock_timestamp() ORDER BY msg_id LIMIT 100 FOR UPDATE SKIP LOCKED), claimed AS (UPDATE bench.message m SET vt = clock_timestamp() + interval '5 min', read_ct = read_ct + 1 FROM waiting w WHERE m.msg_id = w.msg_id RETURNING m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message) SELECT array_agg(msg_id) AS ids FROM claimed \gset
+DELETE FROM bench.message WHERE msg_id = ANY (:ids::int8[]);
