@@ -84,6 +84,7 @@ static void enter_queues(const QueueRow *rows, uint64 nrows);
 static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
+static void do_upkeep(void);
 static void poll_changes(void);
 static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
@@ -317,7 +318,7 @@ look_around(TimestampTz now)
 	if (upkeep_at <= now)
 	{
 		upkeep_at = DT_NOEND;
-		(void) transact("spool: upkeep", spool_maintain_now);
+		(void) transact("spool: upkeep", do_upkeep);
 	}
 	if (sweep_at <= now)
 		sweep(now);
@@ -344,8 +345,18 @@ move_scheduled(void)
 {
 	scheduled_at = DT_NOEND;
 	absent = !spool_extension_present();
+	stale |= absent;
 	if (!absent)
 		scheduled_at = spool_schedule_move();
+}
+
+static void
+do_upkeep(void)
+{
+	absent = !spool_extension_present();
+	stale |= absent;
+	if (!absent)
+		spool_maintain_now();
 }
 
 /* The beginning of a transaction learns of changes. */

@@ -78,7 +78,7 @@ sub timed
 	cmp_ok($took, '<', $prompt, "$name: prompt");
 	unlike(
 		slurp_file($node->logfile, $offset) =~
-		  s/.*FATAL:  terminating (background worker|connection).*//gr,
+		  s/.*FATAL:  (terminating|the database system is) .*//gr,
 		qr/ERROR|FATAL|WARNING|PANIC/,
 		"$name: no complaint in the log");
 	return;
