@@ -235,7 +235,7 @@ note(PendingKind kind, int32 queue, int64 stream, TimestampTz due)
 	one->due = due;
 }
 
-/* Let one entry, all streams, stand for those of a queue; false if it did. */
+/* Let one entry, all streams, stand for those of a queue; false if no room. */
 static bool
 make_room(PendingKind kind, int32 queue)
 {
