@@ -230,31 +230,42 @@ run_it('/dev/null', 'spool', 'write', 'k', @made);
 	like($err, qr/^spool: could not write to \Q$dir\E\/k$/m, 'with a message');
 	is_deeply([ entries("$dir/k") ], [], 'no file is left');
 	is(waiting('k'), 3, 'no packet is lost');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM spool.claims'), 0,
+		'its claim is released');
 }
 foreach my $where (
 	[ 'mv', 'before the rename' ],
-	[ 'sync', 'between the rename and the commit' ])
+	[ 'sync', 'between the rename and the acknowledgement' ])
 {
 	my ($program, $when) = @$where;
-	local $ENV{PATH} = with_fake($program);
+	my $path = with_fake($program);
 	my $pid = fork;
 
 	die "fork: $!" if !defined $pid;
 	if ($pid == 0)
 	{
+		$ENV{PATH} = $path;
 		POSIX::setsid();
 		open STDOUT, '>', '/dev/null';
 		exec 'spool', 'read', 'k', '-d', "$dir/k" or POSIX::_exit(127);
 	}
 	ok(poll_until(sub { -e "$dir/reached" }), "a read is $when");
+	is($node->safe_psql('postgres',
+			"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"),
+		0, "a read that is $when has no transaction open");
 	kill 'KILL', -$pid;
 	waitpid $pid, 0;
 	is(waiting('k'), 3, "killed $when: the packet is still there");
 	is(scalar(grep { /^fspl-/ } entries("$dir/k")), $program eq 'mv' ? 0 : 1,
 		"killed $when: no incomplete file has its name");
+	is_deeply([ run_it('/dev/null', 'spool', 'read', 'k', '-d', "$dir/k") ],
+		[ 0, '', '' ], "killed $when: it is claimed until the lease is over");
+	is($node->safe_psql('postgres',
+			"SELECT count(spool.extend_claim(claim_id, '1 us')) FROM spool.claims"),
+		1, "killed $when: the lease ends");
 }
 $node->poll_query_until('postgres',
-	"SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ 'SPOOL|spool.take' AND pid <> pg_backend_pid()")
+	"SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ 'SPOOL|spool.get_packet' AND pid <> pg_backend_pid()")
   or die 'a killed client stays';
 ($rc, $out) = run_it('/dev/null', 'spool', 'read', 'k', '-d', "$dir/k");
 is_deeply([ map { md5("$dir/k/$_") } split /\n/, $out ],
