@@ -167,12 +167,19 @@ ok($node->poll_query_until('postgres', "SELECT state = 'idle' FROM spool.stat_st
 is(sql("SELECT waiting, done, failed, dead FROM spool.stat_queues WHERE queue = 'mail'"), '0|0|2|1', 'and have tried the job again');
 sql('SELECT spool.stop()');
 
+# A runner that dies
+sql("SELECT pg_terminate_backend($pid{slow})");
+(delete $session{slow})->{run}->finish;
+ok($node->poll_query_until('postgres',
+		"SELECT state = 'ready' AND reason = 'the runner died' AND pid IS NULL FROM spool.stat_streams WHERE queue = 'slow'"),
+	'its stream may go on and says why it did not');
 $session{lock}->query_safe('SELECT pg_advisory_unlock(7)');
+sql("CALL spool.process('slow')");
 $session{taken}->query_safe('COMMIT');
 $session{busy}->query_safe('COMMIT');
 $_->quit foreach values %session;
-is(sql("SELECT string_agg(concat_ws(' ', queue, waiting, running, done, oldest IS NULL), ', ' ORDER BY queue) FROM spool.stat_queues WHERE queue IN ('slow', 'taken', 'busy')"),
-	'busy 3 0 0 f, slow 0 0 1 t, taken 0 0 1 t', 'after the sessions ended nothing is held');
+is(sql("SELECT string_agg(concat_ws(' ', queue, waiting, running, done, failed, oldest IS NULL), ', ' ORDER BY queue) FROM spool.stat_queues WHERE queue IN ('slow', 'taken', 'busy')"),
+	'busy 3 0 0 0 f, slow 0 0 1 1 t, taken 0 0 1 0 t', 'after the sessions ended nothing is held');
 
 $node->stop;
 done_testing();
