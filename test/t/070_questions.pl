@@ -155,6 +155,19 @@ foreach my $question (@questions)
 	}
 }
 
+# A transaction with a snapshot of its own sees its moment.
+foreach my $order ('sequence', 'timestamp', 'none')
+{
+	my $look = "SELECT waiting, enqueued, done FROM spool.stat_queues WHERE queue = '$order'";
+	sql("SELECT spool.create_queue('$order', '$order'), spool.enqueue_many('$order', '{a,b,c}'::text[])");
+	$session{lock}->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	is($session{lock}->query_safe($look), '3|3|0', "$order: what waits");
+	sql("SELECT spool.take('$order', 2)");
+	is($session{lock}->query_safe($look), '3|3|0', "$order: a view is a picture of one moment");
+	$session{lock}->query_safe('COMMIT');
+	is($session{lock}->query_safe($look), '1|3|2', "$order: afterwards another one");
+}
+
 # Workers: asked for and not there, then there.
 sub reason_of_mail
 {
