@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -57,7 +58,11 @@ spool_runner_end(int64 runner)
 		(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
-/* Whether a runner still holds its lock; false for 0. */
+/*
+ * Whether a runner still holds its lock; false for 0.  A standby does not have
+ * the locks of its primary: there a runner is alive until its state says that
+ * it ended.
+ */
 bool
 spool_runner_alive(int64 runner)
 {
@@ -65,6 +70,8 @@ spool_runner_alive(int64 runner)
 
 	if (runner == 0)
 		return false;
+	if (RecoveryInProgress())
+		return true;
 	SET_RUNNER_TAG(tag, runner);
 	if (compat_lock_held(&tag, ExclusiveLock))
 		return true;

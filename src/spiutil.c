@@ -29,6 +29,8 @@
 #include "spiutil.h"
 #include "spool.h"
 
+static Snapshot chosen_snapshot = NULL;
+
 /*
  * Whether the database has the extension, which then stays until the end of
  * the transaction.
@@ -74,6 +76,23 @@ int64
 spool_nextval(const char *sequence)
 {
 	return nextval_internal(spool_relation_oid(sequence), false);
+}
+
+/* The snapshot that state and packets are read with. */
+Snapshot
+spool_newest_snapshot(void)
+{
+	return chosen_snapshot != NULL ? chosen_snapshot : GetLatestSnapshot();
+}
+
+/*
+ * Read with a given snapshot, or with NULL the newest ones again.  For looks
+ * only: who decides by what it reads needs the newest.
+ */
+void
+spool_read_with(Snapshot snapshot)
+{
+	chosen_snapshot = snapshot;
 }
 
 /* Connect to SPI as the extension's owner with a safe search_path. */
@@ -145,7 +164,7 @@ spool_exec(SpoolPlan *plan, Datum *values, const char *nulls)
 	Snapshot	snapshot;
 
 	prepare(plan);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	snapshot = RegisterSnapshot(spool_newest_snapshot());
 	rc = SPI_execute_snapshot(plan->plan, values, nulls, snapshot,
 							  InvalidSnapshot, false, true, 0);
 	UnregisterSnapshot(snapshot);

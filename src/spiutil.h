@@ -34,6 +34,8 @@ typedef struct SpoolSpi
 	int			guc_level;
 } SpoolSpi;
 
+extern Snapshot spool_newest_snapshot(void);
+extern void spool_read_with(Snapshot snapshot);
 extern void spool_spi_begin(SpoolSpi *spi);
 extern void spool_spi_end(SpoolSpi *spi);
 extern uint64 spool_exec(SpoolPlan *plan, Datum *values, const char *nulls);

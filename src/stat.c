@@ -3,9 +3,9 @@
  *	  Monitoring: what each stream of a queue does, and why not more.
  *
  * spool.stream_stats is behind the views stat_queues and stat_streams.  It
- * reads with the newest snapshot, takes no lock and waits for nobody: what it
- * tells of a stream is what was committed when it was looked at, and a queue
- * that is being dropped may be told in part.
+ * reads with the snapshot of the statement, so that a view is a picture of one
+ * moment and its counts go forwards only; who is alive is as of now.  It takes
+ * no lock and waits for nobody.
  *
  * The cost is that of some looks into indexes for each stream.  Waiting
  * packets are counted up to a limit and estimated beyond it.
@@ -25,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 
 #include "args.h"
 #include "dispatch.h"
@@ -68,6 +69,7 @@ static bool find_conflict(SpoolStreamStat *stat);
 static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_failure(SpoolLook *look, SpoolStreamStat *stat);
 static void stat_ordered(SpoolLook *look, SpoolStreamStat *stat);
+static void stat_streams(ReturnSetInfo *rsinfo, SpoolLook *look);
 static void put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat);
 
 /* Why and since when the whole queue is paused. */
@@ -391,15 +393,47 @@ put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* A row for each stream of a queue. */
+static void
+stat_streams(ReturnSetInfo *rsinfo, SpoolLook *look)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "spool stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	SpoolStreamWalk walk;
+	SpoolStreamStat stat;
+	bool		more = true;
+
+	spool_stream_walk_begin(&walk, look->queue, NULL);
+	while (more)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		CHECK_FOR_INTERRUPTS();
+		memset(&stat, 0, sizeof(stat));
+		more = spool_stream_walk_next(&walk, &stat.stream);
+		if (more && spool_state_newest(stat.stream.id, &stat.state))
+		{
+			stat.locker = spool_stream_walk_locker(&walk);
+			count_stored(look, &stat);
+			if (look->queue->order == ORDER_NONE)
+				spool_stat_none(look, &stat);
+			else
+				stat_ordered(look, &stat);
+			put_row(rsinfo, look, &stat);
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	spool_stream_walk_end(&walk);
+	MemoryContextDelete(context);
+}
+
 /* stream_stats(queue): a row for each stream; none if the queue is gone */
 Datum
 spool_stream_stats(PG_FUNCTION_ARGS)
 {
 	SpoolLook	look;
-	SpoolStreamWalk walk;
-	SpoolStreamStat stat;
-	MemoryContext context;
-	bool		more;
 
 	InitMaterializedSRF(fcinfo, 0);
 	memset(&look, 0, sizeof(look));
@@ -416,33 +450,16 @@ spool_stream_stats(PG_FUNCTION_ARGS)
 	if (look.queue->paused)
 		read_pause(&look);
 
-	context = AllocSetContextCreate(CurrentMemoryContext, "spool stream",
-									ALLOCSET_DEFAULT_SIZES);
-	spool_stream_walk_begin(&walk, look.queue, NULL);
-	for (;;)
+	spool_read_with(GetActiveSnapshot());
+	PG_TRY();
 	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		CHECK_FOR_INTERRUPTS();
-		memset(&stat, 0, sizeof(stat));
-		more = spool_stream_walk_next(&walk, &stat.stream);
-		if (more && spool_state_newest(stat.stream.id, &stat.state))
-		{
-			stat.locker = spool_stream_walk_locker(&walk);
-			count_stored(&look, &stat);
-			if (look.queue->order == ORDER_NONE)
-				spool_stat_none(&look, &stat);
-			else
-				stat_ordered(&look, &stat);
-			put_row((ReturnSetInfo *) fcinfo->resultinfo, &look, &stat);
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-		if (!more)
-			break;
+		stat_streams((ReturnSetInfo *) fcinfo->resultinfo, &look);
 	}
-	spool_stream_walk_end(&walk);
-	MemoryContextDelete(context);
+	PG_FINALLY();
+	{
+		spool_read_with(NULL);
+	}
+	PG_END_TRY();
 	return (Datum) 0;
 }
 

@@ -159,7 +159,7 @@ spool_state_newest(int64 stream, SpoolState *state)
 	Relation	index = index_open(spool_relation_oid("state_pkey"),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
 	ScanKeyData keys[3];
 	IndexScanDesc desc;
 	bool		found;

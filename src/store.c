@@ -158,7 +158,7 @@ spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 	scan->index = index_open(spool_relation_oid(SEGMENT_INDEX),
 							 AccessShareLock);
 	scan->slot = table_slot_create(scan->heap, NULL);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = RegisterSnapshot(spool_newest_snapshot());
 	scan->direction = direction;
 	scan->done = false;
 	ScanKeyInit(&scan->keys[0], STORE_STREAM, BTEqualStrategyNumber, F_INT8EQ,

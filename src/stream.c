@@ -69,7 +69,7 @@ walk_open(SpoolStreamWalk *walk, SpoolQueue *queue, const char *name,
 	walk->index = index_open(spool_relation_oid("stream_queue_name_key"),
 							 AccessShareLock);
 	walk->slot = table_slot_create(walk->heap, NULL);
-	walk->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	walk->snapshot = RegisterSnapshot(spool_newest_snapshot());
 	ScanKeyInit(&walk->keys[0], NAME_INDEX_QUEUE, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(queue->id));
 	if (name != NULL)
@@ -343,7 +343,7 @@ find_numbering(int64 stream, LOCKMODE lockmode, bool lock, LockWaitPolicy wait)
 	Relation	index = index_open(spool_relation_oid("numbering_pkey"),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
 	ScanKeyData key;
 	IndexScanDesc desc;
 	SpoolNumbering result = NUMBERED_BY_NOBODY;

@@ -211,6 +211,23 @@ is( $standby->safe_psql('postgres', q{
 		SELECT l.state, convert_from(p.payload, 'UTF8'), spool.next_seq('q'), spool.seq(spool.get_packet('q', l.packet_id))
 		  FROM spool.ls('q') l, spool.peek('q') p}),
 	'ready|x|1|1', 'F72: a standby can be looked at');
+
+# a job that runs on the primary
+my %session = map { $_ => $primary->background_psql('postgres') } qw(lock runner);
+$session{lock}->query_safe('SELECT pg_advisory_lock(7)');
+$primary->safe_psql('postgres', q{SELECT spool.create_queue('busy'),
+	spool.set_handler('busy', 'SELECT pg_advisory_xact_lock(7)'), spool.enqueue('busy', 'x')});
+$session{runner}->query_until(qr/started/, "\\echo started\nCALL spool.process('busy');\n");
+ok($primary->poll_query_until('postgres', "SELECT state = 'running' AND pid > 0 FROM spool.stat_streams WHERE queue = 'busy'"),
+	'it is shown there');
+$primary->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', 'SELECT queue, waiting, state, reason, pid FROM spool.stat_streams ORDER BY queue'),
+	"busy|0|running||\nq|1|ready||", 'F72: and on the standby, but for its process');
+is($standby->safe_psql('postgres', 'SELECT queue, waiting, running, done FROM spool.stat_queues ORDER BY queue'),
+	"busy|0|1|0\nq|1|0|0", 'F72: counts on a standby');
+is($standby->safe_psql('postgres', "SELECT state FROM spool.ls('busy')"), 'running', 'F72: it is listed as that');
+$session{lock}->query_safe('SELECT pg_advisory_unlock(7)');
+$_->quit foreach values %session;
 foreach my $statement (
 	q{SELECT spool.enqueue('q', 'y')},
 	q{SELECT spool.write('q', spool.make_packet(1))},

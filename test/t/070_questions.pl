@@ -155,6 +155,19 @@ foreach my $question (@questions)
 	}
 }
 
+# A transaction with a snapshot of its own sees its moment.
+foreach my $order ('sequence', 'timestamp', 'none')
+{
+	my $look = "SELECT waiting, enqueued, done FROM spool.stat_queues WHERE queue = '$order'";
+	sql("SELECT spool.create_queue('$order', '$order'), spool.enqueue_many('$order', '{a,b,c}'::text[])");
+	$session{lock}->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	is($session{lock}->query_safe($look), '3|3|0', "$order: what waits");
+	sql("SELECT spool.take('$order', 2)");
+	is($session{lock}->query_safe($look), '3|3|0', "$order: a view is a picture of one moment");
+	$session{lock}->query_safe('COMMIT');
+	is($session{lock}->query_safe($look), '1|3|2', "$order: afterwards another one");
+}
+
 # Workers: asked for and not there, then there.
 sub reason_of_mail
 {
@@ -167,12 +180,19 @@ ok($node->poll_query_until('postgres', "SELECT state = 'idle' FROM spool.stat_st
 is(sql("SELECT waiting, done, failed, dead FROM spool.stat_queues WHERE queue = 'mail'"), '0|0|2|1', 'and have tried the job again');
 sql('SELECT spool.stop()');
 
+# A runner that dies
+sql("SELECT pg_terminate_backend($pid{slow})");
+(delete $session{slow})->{run}->finish;
+ok($node->poll_query_until('postgres',
+		"SELECT state = 'ready' AND reason = 'the runner died' AND pid IS NULL FROM spool.stat_streams WHERE queue = 'slow'"),
+	'its stream may go on and says why it did not');
 $session{lock}->query_safe('SELECT pg_advisory_unlock(7)');
+sql("CALL spool.process('slow')");
 $session{taken}->query_safe('COMMIT');
 $session{busy}->query_safe('COMMIT');
 $_->quit foreach values %session;
-is(sql("SELECT string_agg(concat_ws(' ', queue, waiting, running, done, oldest IS NULL), ', ' ORDER BY queue) FROM spool.stat_queues WHERE queue IN ('slow', 'taken', 'busy')"),
-	'busy 3 0 0 f, slow 0 0 1 t, taken 0 0 1 t', 'after the sessions ended nothing is held');
+is(sql("SELECT string_agg(concat_ws(' ', queue, waiting, running, done, failed, oldest IS NULL), ', ' ORDER BY queue) FROM spool.stat_queues WHERE queue IN ('slow', 'taken', 'busy')"),
+	'busy 3 0 0 0 f, slow 0 0 1 1 t, taken 0 0 1 0 t', 'after the sessions ended nothing is held');
 
 $node->stop;
 done_testing();
