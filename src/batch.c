@@ -132,6 +132,8 @@ record_dispatch(SpoolPass *pass, SpoolDispatch *d)
 			state->run_last = PG_INT64_MIN;
 		}
 		state->run_jobs++;
+		if (d->njobs > 1)
+			state->solo = -1;	/* a crash may be another's fault */
 		if (!job->ahead)
 			state->run_last = Max(state->run_last, job->row.position);
 		job->pick->changed = true;

@@ -207,11 +207,12 @@ remove_twin(SpoolDispatch *d, const SpoolRow *row)
 		spool_store_remove(row);
 }
 
-/* Whether a batch holds as many bytes of packets as it may. */
+/* Whether a batch has its only job, or as many bytes of packets as it may. */
 bool
 spool_dispatch_full(SpoolDispatch *d)
 {
-	return d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES;
+	return d->full ||
+		(d->mode == DISPATCH_RUN && d->bytes > SPOOL_BATCH_BYTES);
 }
 
 /* Take back what was collected, but for the first jobs. */

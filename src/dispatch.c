@@ -57,6 +57,7 @@ static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
 static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
+static bool have_jobs(SpoolDispatch *d);
 static bool lock_stream(SpoolDispatch *d, SpoolStream *stream);
 static void pass_gap(SpoolDispatch *d, SpoolPick *pick);
 static void try_hints(SpoolDispatch *d);
@@ -146,6 +147,7 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 	d->njobs = 0;
 	d->bytes = 0;
 	d->tried = 0;
+	d->full = false;
 	d->others = false;
 	d->due = DT_NOEND;
 	if (d->limit <= 0 || d->queue->paused)
@@ -286,6 +288,8 @@ walk_streams(SpoolDispatch *d)
 				picked++;
 				last = stream.name;
 			}
+			else if (d->full)
+				d->others = true;
 		}
 		spool_stream_walk_end(&walk);
 	}
@@ -304,9 +308,12 @@ try_hints(SpoolDispatch *d)
 	{
 		SpoolStream stream;
 
-		if (spool_stream_by_id(d->queue, d->hints[d->tried++], &stream) &&
-			try_stream(d, &stream, 1))
+		if (!spool_stream_by_id(d->queue, d->hints[d->tried++], &stream))
+			continue;
+		if (try_stream(d, &stream, 1))
 			picked++;
+		else if (d->full)
+			d->tried--;			/* it is for the next batch */
 	}
 }
 
@@ -335,7 +342,8 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 
 /*
  * Try to pick a stream.  True if a job of it is handed out; it is also picked
- * if there is anything to consume.
+ * if there is anything to consume.  A job that is to run alone is the whole
+ * batch; where it is not the first, the batch ends before it.
  */
 static bool
 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
@@ -371,6 +379,8 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	pick->from = pick->state.next;
 	pick->ahead_seq = -1;
 	pick->ahead_done = pick->state.ahead == 0 && d->order != ORDER_NONE;
+	if (d->mode == DISPATCH_RUN && pick->state.solo > 0 && !pick->ended)
+		pick->ended = d->full = have_jobs(d);
 	want = spool_collect_ahead(d, pick, want);
 	if (spool_owns(d->mode))
 	{
@@ -386,6 +396,8 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		spool_look_again(d, stream->id, spool_kept_next_due(stream->id));
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
+	if (d->mode == DISPATCH_RUN && pick->state.solo > 0 && pick->njobs > 0)
+		d->full = true;
 
 	for (int i = 0; i < pick->njobs; i++)
 		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
@@ -393,6 +405,20 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		pick->state.failed != pick->before.failed)
 		d->picks = lappend(d->picks, pick);
 	return handed;
+}
+
+/* Whether a job was collected already. */
+static bool
+have_jobs(SpoolDispatch *d)
+{
+	ListCell   *cell;
+
+	foreach(cell, d->picks)
+	{
+		if (((SpoolPick *) lfirst(cell))->njobs > 0)
+			return true;
+	}
+	return false;
 }
 
 /*

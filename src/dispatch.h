@@ -93,6 +93,7 @@ typedef struct SpoolDispatch
 	SpoolJob  **jobs;			/* all, in the order to hand them out */
 	int			njobs;
 	int64		bytes;			/* of packets collected, in DISPATCH_RUN */
+	bool		full;			/* nothing more is collected */
 	int			tried;			/* hints that were looked at */
 	bool		others;			/* streams are left that were not */
 	TimestampTz due;			/* when one that waits now may be ready */

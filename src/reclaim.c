@@ -5,8 +5,9 @@
  *
  * Called by who looks for work, with the stream's row locked (or, in a queue
  * without order, locking the packets), in the transaction that dispatches
- * them anew.  A single job is given back with its attempt counted as crashed;
- * several (which one was to blame is not known) are to be run one by one.
+ * them anew.  The only job of an owner is given back with its attempt counted
+ * as crashed; of several, also in different streams, it is not known which one
+ * was to blame: they are to be run one by one, each as a batch of its own.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -38,7 +39,7 @@ spool_reclaim(SpoolDispatch *d, SpoolPick *pick)
 	SpoolState *state = &pick->state;
 	const char *reason = state->deadline != 0 ? LEASE_OVER : RUNNER_DIED;
 
-	if (state->run_jobs == 1)
+	if (state->run_jobs == 1 && state->solo >= 0)
 	{
 		if (state->attempt_packet != state->run_packet)
 			state->attempts = 0;

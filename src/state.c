@@ -288,6 +288,7 @@ spool_state_disown(SpoolState *state)
 	state->runner = 0;
 	state->run_packet = 0;
 	state->run_jobs = 0;
+	state->solo = Max(state->solo, 0);
 	state->run_since = 0;
 	state->deadline = 0;
 	state->nclaimed = 0;

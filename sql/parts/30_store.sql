@@ -63,7 +63,7 @@ COMMENT ON COLUMN spool.state.runner IS 'who has jobs of the stream, 0 = nobody;
 COMMENT ON COLUMN spool.state.run_packet IS 'the first packet that runs';
 COMMENT ON COLUMN spool.state.run_last IS 'position of the last packet that runs';
 COMMENT ON COLUMN spool.state.run_jobs IS 'how many packets run at the most';
-COMMENT ON COLUMN spool.state.solo IS 'jobs still to be run one by one, after a runner died with several';
+COMMENT ON COLUMN spool.state.solo IS 'jobs still to be run one by one, after a runner died with several; -1 = those that run are not the only ones of the runner';
 COMMENT ON COLUMN spool.state.consumed IS 'packets consumed so far, in whatever way';
 COMMENT ON COLUMN spool.state.done IS 'packets consumed with success so far, NOPs among them';
 COMMENT ON COLUMN spool.state.failed IS 'failed attempts so far';
