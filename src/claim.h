@@ -22,7 +22,7 @@ typedef struct SpoolClaim
 
 extern TimestampTz spool_claim_lease(FunctionCallInfo fcinfo, int argno);
 extern void spool_claims_hold(SpoolClaim *claims, int nclaims);
-extern void spool_claim_lost(int64 id) pg_attribute_noreturn();
+extern void spool_claim_lost(int64 id);
 extern void spool_claim_load(SpoolClaim *claim);
 
 #endif							/* SPOOL_CLAIM_H */
