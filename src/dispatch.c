@@ -4,7 +4,7 @@
  *
  * The caller holds the queue's lock (QUEUE_CONSUME, or QUEUE_OVERRIDE for an
  * order override, which thereby is alone).  Streams are tried in order of
- * their names, beginning after the one where this backend's last look ended;
+ * their names, beginning after the one where the last look ended (round.c);
  * one that another transaction consumes is skipped.  Each stream picked is
  * locked to the end of the transaction, its newest state is read after that,
  * and its packets are collected by the rules in collect.c.
@@ -31,13 +31,6 @@
 #include "spool.h"
 #include "state.h"
 
-/* Where the last look of this backend ended, by queue. */
-typedef struct RoundRobin
-{
-	int32		queue;
-	char		last[SPOOL_MAX_STREAM_NAME + 1];
-} RoundRobin;
-
 /* What a look without a lock says of a stream. */
 typedef enum Look
 {
@@ -49,10 +42,9 @@ typedef enum Look
 /* A gap is reported when packets have waited behind it for so long. */
 #define GAP_REPORT_MS 10000
 
-static HTAB *round_robins = NULL;
-
-static char *last_stream(SpoolQueue *queue);
-static void remember_stream(SpoolQueue *queue, const char *name);
+static void look_for_work(SpoolDispatch *d, const char *stream);
+static void read_state(SpoolDispatch *d, const SpoolStream *stream,
+					   SpoolState *state);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
@@ -99,38 +91,6 @@ spool_dispatch_raise_conflict(SpoolDispatch *d)
 			 errhint("Discard one of them with spool.discard, name their streams, or order the queue by timestamp.")));
 }
 
-/* The name after which the next look begins, or NULL. */
-static char *
-last_stream(SpoolQueue *queue)
-{
-	RoundRobin *entry;
-
-	if (round_robins == NULL)
-		return NULL;
-	entry = hash_search(round_robins, &queue->id, HASH_FIND, NULL);
-	return entry && entry->last[0] ? pstrdup(entry->last) : NULL;
-}
-
-static void
-remember_stream(SpoolQueue *queue, const char *name)
-{
-	RoundRobin *entry;
-	bool		found;
-
-	if (round_robins == NULL)
-	{
-		HASHCTL		info;
-
-		memset(&info, 0, sizeof(info));
-		info.keysize = sizeof(int32);
-		info.entrysize = sizeof(RoundRobin);
-		round_robins = hash_create("spool round robin", 16, &info,
-								   HASH_ELEM | HASH_BLOBS);
-	}
-	entry = hash_search(round_robins, &queue->id, HASH_ENTER, &found);
-	strlcpy(entry->last, name, sizeof(entry->last));
-}
-
 /*
  * Look for work.  stream: look at this one only, or NULL.  On return d->jobs
  * has what was found; packets that are consumed without being handed out
@@ -139,7 +99,7 @@ remember_stream(SpoolQueue *queue, const char *name)
 void
 spool_dispatch(SpoolDispatch *d, const char *stream)
 {
-	SpoolStream one;
+	SpoolTables tables;
 
 	d->picks = NIL;
 	d->jobs = NULL;
@@ -156,6 +116,19 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		spool_dispatch_override(d, stream);
 		return;
 	}
+	spool_tables_open(&tables);
+	d->tables = &tables;
+	look_for_work(d, stream);
+	spool_tables_close(&tables);
+	sort_out(d);
+}
+
+/* The same in the queue's own order, but for the order of the jobs. */
+static void
+look_for_work(SpoolDispatch *d, const char *stream)
+{
+	SpoolStream one;
+
 	if (!spool_by_number(d->order))
 		stream = stream != NULL && stream[0] != '\0' ? NULL : "";
 	else if (stream == NULL)
@@ -165,12 +138,19 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		else
 			walk_streams(d);
 		share_out(d);
-		sort_out(d);
+		spool_round_end(d);
 		return;
 	}
 	if (stream != NULL && spool_stream_find(d->queue, stream, &one))
 		(void) try_stream(d, &one, d->limit);
-	sort_out(d);
+}
+
+/* The newest state of a stream, read with the newest snapshot. */
+static void
+read_state(SpoolDispatch *d, const SpoolStream *stream, SpoolState *state)
+{
+	if (!spool_states_newest(&d->tables->states, stream->id, state))
+		spool_stream_no_state(d->queue, stream);
 }
 
 /* A stream may be ready at a time: remember it, and let workers know. */
@@ -184,7 +164,8 @@ spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 
 /*
  * A look without a lock, so that streams where nothing can be picked are not
- * locked.  It may be wrong about what changes at the same time.
+ * locked.  It may be wrong about what changes at the same time.  d->passed
+ * tells of one that others have.
  */
 static Look
 look_at(SpoolDispatch *d, SpoolStream *stream)
@@ -194,7 +175,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 
 	if (d->order == ORDER_NONE)
 		return LOOK_WORK;		/* nothing to lock */
-	spool_stream_state(d->queue, stream, &state);
+	read_state(d, stream, &state);
 	if (state.paused != NULL)
 		return LOOK_NOTHING;
 	if (state.runner != 0 && state.deadline == 0 &&
@@ -202,7 +183,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	{
 		/* its runner tells us when it ends; it may have ended meanwhile */
 		spool_hint_skipped(d->queue->id);
-		spool_stream_state(d->queue, stream, &state);
+		read_state(d, stream, &state);
 	}
 	if (state.runner != 0)
 	{
@@ -210,6 +191,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 			return LOOK_WORK;
 		if (state.deadline != 0)
 			spool_look_again(d, stream->id, state.deadline);
+		d->passed = true;
 		return LOOK_NOTHING;
 	}
 	if (!d->early && state.retry_at > GetCurrentTimestamp())
@@ -220,10 +202,10 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	if (state.ahead > 0)
 		return LOOK_WORK;
 	if (d->order == ORDER_TIMESTAMP)
-		return spool_store_first(stream->id, state.low, &first) ||
-			spool_store_first(stream->id, PG_INT64_MIN, &first) ?
+		return spool_store_first(&d->tables->packets, stream->id, state.low, &first) ||
+			spool_store_first(&d->tables->packets, stream->id, PG_INT64_MIN, &first) ?
 			LOOK_WORK : LOOK_NOTHING;
-	if (!spool_store_first(stream->id, state.next, &first))
+	if (!spool_store_first(&d->tables->packets, stream->id, state.next, &first))
 		return LOOK_NOTHING;
 	if (first.seq == state.next || d->order != ORDER_SEQUENCE ||
 		spool_numbering(stream->id) == NUMBERED_BY_QUEUE)
@@ -262,22 +244,27 @@ look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 static void
 walk_streams(SpoolDispatch *d)
 {
-	char	   *start = last_stream(d->queue);
+	char	   *start;
+	char	   *end;
 	char	   *last = NULL;
 	int64		picked = 0;
+	bool		over = !spool_round_begin(d, &start, &end);
 
-	for (int lap = 0; lap < 2 && !d->others; lap++)
+	for (int lap = 0; lap < 2 && !d->others && !over; lap++)
 	{
 		SpoolStreamWalk walk;
 		SpoolStream stream;
+		bool		last_lap;
 
-		if (lap == 1 && start == NULL)
-			break;
+		last_lap = lap == 1 ||
+			(start != NULL && end != NULL && strcmp(start, end) < 0);
 		spool_stream_walk_begin(&walk, d->queue, lap == 0 ? start : NULL);
 		while (!d->others && spool_stream_walk_next(&walk, &stream))
 		{
+			int			npicks = list_length(d->picks);
+
 			CHECK_FOR_INTERRUPTS();
-			if (lap == 1 && strcmp(stream.name, start) > 0)
+			if (last_lap && strcmp(stream.name, end) > 0)
 				break;
 			if (picked >= d->limit || spool_dispatch_full(d))
 				d->others = true;
@@ -286,11 +273,14 @@ walk_streams(SpoolDispatch *d)
 				picked++;
 				last = stream.name;
 			}
+			if (list_length(d->picks) == npicks)
+				pfree(stream.name);
 		}
 		spool_stream_walk_end(&walk);
+		over = last_lap || end == NULL;
 	}
-	if (last != NULL && d->mode != DISPATCH_PEEK && !d->waiting)
-		remember_stream(d->queue, last);
+	if (!d->waiting)
+		spool_round_at(d, last);
 }
 
 /* Pick among the streams that hints name, one job of each. */
@@ -320,12 +310,12 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 {
 	if (d->mode == DISPATCH_PEEK || d->order == ORDER_NONE)
 		return true;
-	if (!spool_stream_lock(stream, LockWaitSkip))
+	if (!spool_tables_lock(d->tables, stream, LockWaitSkip))
 	{
 		if (!d->watching && !d->waiting)
 			return false;
 		spool_hint_skipped(d->queue->id);
-		if (!spool_stream_lock(stream, LockWaitSkip))
+		if (!spool_tables_lock(d->tables, stream, LockWaitSkip))
 			return false;
 	}
 	spool_hint_holds(d->queue->id, stream->id,
@@ -348,12 +338,19 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		hash_search(d->except, &stream->id, HASH_FIND, NULL) != NULL)
 		return false;
 	look = look_at(d, stream);
-	if (look == LOOK_NOTHING || !lock_stream(d, stream))
+	if (look == LOOK_NOTHING)
 		return false;
+	d->passed |= look == LOOK_GAP;
+	if (!lock_stream(d, stream))
+	{
+		d->passed = true;
+		return false;
+	}
 
 	pick = palloc0(sizeof(SpoolPick));
 	pick->stream = *stream;
-	spool_stream_state(d->queue, stream, &pick->state);
+	pick->locked_by = GetCurrentTransactionIdIfAny();
+	read_state(d, stream, &pick->state);
 	pick->before = pick->state;
 	if (d->mode != DISPATCH_PEEK)
 		spool_state_check_snapshot(&pick->state);
@@ -412,7 +409,7 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 		spool_look_again(d, pick->stream.id, now + USECS_PER_SEC);
 		return;
 	}
-	if (!spool_store_first(pick->stream.id, state->next, &first) ||
+	if (!spool_store_first(&d->tables->packets, pick->stream.id, state->next, &first) ||
 		first.seq == state->next)
 		return;
 	if (d->queue->gap_timeout_ms > 0 &&
