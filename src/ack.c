@@ -34,7 +34,7 @@ static void ack_jobs(SpoolClaim *claim, int njobs);
 static int	jobs_up_to(SpoolClaim *claim, int64 seq);
 static void keep_rest(SpoolClaim *claim, int done);
 static void give_back(SpoolClaim *claim, int from);
-static void finish(SpoolClaim *claim);
+static void finish(SpoolClaim *claims, int nclaims);
 static int	compare_ids(const void *a, const void *b);
 
 /* Hold the claim of the first argument. */
@@ -153,12 +153,23 @@ give_back(SpoolClaim *claim, int from)
 	claim->pick.changed = true;
 }
 
-/* Write what became of a claim, and let workers look at its stream. */
+/* Write what became of claims, and let workers look at their streams. */
 static void
-finish(SpoolClaim *claim)
+finish(SpoolClaim *claims, int nclaims)
 {
-	spool_pick_finish(&claim->dispatch, &claim->pick);
-	spool_hint(claim->dispatch.queue->id, claim->pick.stream.id);
+	List	   *picks = NIL;
+
+	for (int i = 0; i < nclaims; i++)
+	{
+		SpoolClaim *claim = &claims[i];
+
+		picks = lappend(picks, &claim->pick);
+		spool_hint(claim->queue_id, claim->pick.stream.id);
+		if (i + 1 < nclaims && claims[i + 1].queue_id == claim->queue_id)
+			continue;
+		spool_picks_finish(&claim->dispatch, picks);
+		picks = NIL;
+	}
 }
 
 /* ack(claim_id, upto_seq): how many jobs were acknowledged */
@@ -181,7 +192,7 @@ spool_ack(PG_FUNCTION_ARGS)
 		ack_jobs(claim, done);
 	}
 	keep_rest(claim, done);
-	finish(claim);
+	finish(claim, 1);
 	PG_RETURN_INT64(done);
 }
 
@@ -235,9 +246,9 @@ spool_ack_many(PG_FUNCTION_ARGS)
 			ack_jobs(claim, claim->njobs);
 		}
 		keep_rest(claim, claim->njobs);
-		finish(claim);
 		done += claim->njobs;
 	}
+	finish(claims, nclaims);
 	PG_RETURN_INT64(done);
 }
 
@@ -275,7 +286,7 @@ spool_nack(PG_FUNCTION_ARGS)
 		(void) spool_job_settle(&claim->dispatch, claim->jobs[n], &attempt,
 								again);
 	give_back(claim, n + 1);
-	finish(claim);
+	finish(claim, 1);
 	PG_RETURN_VOID();
 }
 
@@ -307,7 +318,7 @@ spool_extend_claim(PG_FUNCTION_ARGS)
 		claim->pick.state.deadline = deadline;
 		claim->pick.changed = true;
 	}
-	finish(claim);
+	finish(claim, 1);
 	PG_RETURN_TIMESTAMPTZ(deadline);
 }
 
@@ -320,6 +331,6 @@ spool_release(PG_FUNCTION_ARGS)
 	spool_args_required(fcinfo, 1, "claim_id");
 	claim = hold_one(fcinfo);
 	give_back(claim, 0);
-	finish(claim);
+	finish(claim, 1);
 	PG_RETURN_VOID();
 }

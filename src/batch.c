@@ -6,8 +6,8 @@
  * it will run; a queue without order moves its packets to kept as running
  * instead.  The caller commits, and the jobs are the runner's.
  *
- * Settling locks each stream, checks that its newest state still names the
- * runner, and consumes each job or counts a failed attempt.  A state with
+ * Settling locks all its streams, checks that their newest states still name
+ * the runner, and consumes each job or counts a failed attempt.  A state with
  * run_jobs = 0 tells that set_next_seq came while the jobs ran: its cursor
  * stays.  Streams are locked in order of their names, as by all who wait for
  * several.
@@ -40,7 +40,8 @@ static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
 static bool is_spent(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
 static void show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job);
-static void settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick);
+static void settle_picks(SpoolPass *pass, SpoolDispatch *d);
+static void taken_over(SpoolDispatch *d, SpoolPick *pick);
 static void note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
 						 SpoolAttempt *attempt);
 
@@ -65,7 +66,6 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	SpoolBatch *batch = palloc0(sizeof(SpoolBatch));
 	SpoolDispatch *d = &batch->dispatch;
-	ListCell   *cell;
 
 	batch->context = context;
 	d->queue = spool_queue_copy(queue);
@@ -77,6 +77,7 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	d->mark = pass->mark;
 	d->until = pass->worker ? DT_NOEND : pass->started;
 	d->except = pass->except;
+	d->round = pass->worker ? NULL : &pass->round;
 	d->early = !pass->worker;
 	d->watching = pass->worker;
 	if (pass->worker && !pass->all)
@@ -88,8 +89,7 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	spool_dispatch(d, NULL);
 	list_sort(d->picks, compare_names); /* settling locks in this order */
 	record_dispatch(pass, d);
-	foreach(cell, d->picks)
-		spool_pick_finish(d, lfirst(cell));
+	spool_picks_finish(d, d->picks);
 	batch->attempts = palloc0((d->njobs + 1) * sizeof(SpoolAttempt));
 	batch->ran = palloc0((d->njobs + 1) * sizeof(bool));
 	MemoryContextSwitchTo(old);
@@ -274,10 +274,9 @@ spool_batch_settle(SpoolPass *pass, SpoolBatch *batch)
 {
 	SpoolDispatch *d = &batch->dispatch;
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	ListCell   *cell;
 
-	foreach(cell, d->picks)
-		settle_pick(pass, d, lfirst(cell));
+	if (d->order != ORDER_NONE || d->override)
+		settle_picks(pass, d);
 	for (int i = 0; i < d->njobs; i++)
 	{
 		if (!batch->ran[i])
@@ -288,34 +287,63 @@ spool_batch_settle(SpoolPass *pass, SpoolBatch *batch)
 		else
 			note_failure(pass, d, d->jobs[i], &batch->attempts[i]);
 	}
-	foreach(cell, d->picks)
-		spool_pick_finish(d, lfirst(cell));
+	spool_picks_finish(d, d->picks);
 	MemoryContextSwitchTo(old);
 }
 
 /*
- * Lock a stream again and read its state, which must still name this runner.
- * If set_next_seq came in between, its cursor stays.  A stream that gave no
- * job, but whose state changed when it was looked at, was settled by that.
+ * Lock all streams again, then read their states, which must still name this
+ * runner.  If set_next_seq came in between, its cursor stays.  A stream that
+ * gave no job, but whose state changed when it was looked at, was settled by
+ * that.
  */
 static void
-settle_pick(SpoolPass *pass, SpoolDispatch *d, SpoolPick *pick)
+settle_picks(SpoolPass *pass, SpoolDispatch *d)
 {
-	if (pick->njobs == 0 || (d->order == ORDER_NONE && !d->override))
-		return;
-	if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
-		!spool_state_newest(pick->stream.id, &pick->state) ||
-		pick->state.runner != pass->runner)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
-						pick->stream.name, d->queue->name),
-				 errdetail("The runner's lock was lost while its jobs ran.")));
-	spool_hint_holds(d->queue->id, pick->stream.id, pick->state.run_since);
-	pick->before = pick->state;
-	pick->cursor_set = pick->state.run_jobs == 0;
-	spool_state_disown(&pick->state);
-	pick->changed = true;
+	SpoolTables tables;
+	ListCell   *cell;
+
+	spool_tables_open(&tables);
+	foreach(cell, d->picks)
+	{
+		SpoolPick  *pick = lfirst(cell);
+
+		if (pick->njobs > 0 &&
+			!spool_tables_lock_again(&tables, &pick->stream, pick->locked_by,
+									 &pick->unchanged))
+			taken_over(d, pick);
+	}
+	foreach(cell, d->picks)
+	{
+		SpoolPick  *pick = lfirst(cell);
+		SpoolState *state = &pick->state;
+
+		if (pick->njobs == 0)
+			continue;
+		if (!pick->unchanged &&
+			!spool_states_newest(&tables.states, pick->stream.id, state))
+			taken_over(d, pick);
+		if (state->runner != pass->runner)
+			taken_over(d, pick);
+		pick->unchanged |= state->version == pick->before.version;
+		spool_hint_holds(d->queue->id, pick->stream.id, state->run_since);
+		pick->before = *state;
+		pick->cursor_set = state->run_jobs == 0;
+		spool_state_disown(state);
+		pick->changed = true;
+	}
+	spool_tables_close(&tables);
+}
+
+/* The error that a stream whose jobs ran has another owner now. */
+static void
+taken_over(SpoolDispatch *d, SpoolPick *pick)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("stream \"%s\" of queue \"%s\" was taken over by another session",
+					pick->stream.name, d->queue->name),
+			 errdetail("The runner's lock was lost while its jobs ran.")));
 }
 
 /* A call tries no stream again that failed, and tells of the first failure. */

@@ -25,6 +25,7 @@ typedef struct SpoolPass
 	int64		mark;			/* packets that came later wait */
 	TimestampTz started;
 	HTAB	   *except;			/* a call: streams that failed in this pass */
+	SpoolRound	round;			/* a call: around the queue's streams */
 	bool		stopped;		/* a failure ended the whole pass */
 	bool		refused;		/* the command was taken away meanwhile */
 	char	   *failure;		/* message of the first failure, or NULL */

@@ -56,7 +56,7 @@ static void lend_stream(SpoolPick *pick, TimestampTz deadline);
 static void find_streams(SpoolClaim *claims, int nclaims);
 static int64 find_kept(int64 claim);
 static int	compare_streams(const void *a, const void *b);
-static void hold_stream(SpoolClaim *claim);
+static void hold_stream(SpoolClaim *claim, SpoolTables *tables);
 static void hold_kept(SpoolClaim *claim);
 static SpoolJob *add_job(SpoolClaim *claim, int n, const SpoolRow *row);
 static void load_by_id(SpoolClaim *claim);
@@ -173,9 +173,11 @@ void
 spool_claims_hold(SpoolClaim *claims, int nclaims)
 {
 	SpoolQueue *queue = NULL;
+	SpoolTables tables;
 
 	find_streams(claims, nclaims);
 	qsort(claims, nclaims, sizeof(SpoolClaim), compare_streams);
+	spool_tables_open(&tables);
 	for (int i = 0; i < nclaims; i++)
 	{
 		SpoolClaim *claim = &claims[i];
@@ -198,8 +200,9 @@ spool_claims_hold(SpoolClaim *claims, int nclaims)
 		if (claim->kept)
 			hold_kept(claim);
 		else
-			hold_stream(claim);
+			hold_stream(claim, &tables);
 	}
+	spool_tables_close(&tables);
 }
 
 /* Find the streams of claims by any state that names them. */
@@ -277,13 +280,13 @@ compare_streams(const void *a, const void *b)
 
 /* Lock a claim's stream; its newest state must name the claim. */
 static void
-hold_stream(SpoolClaim *claim)
+hold_stream(SpoolClaim *claim, SpoolTables *tables)
 {
 	SpoolPick  *pick = &claim->pick;
 	SpoolState *state = &pick->state;
 
-	if (!spool_stream_lock(&pick->stream, LockWaitBlock) ||
-		!spool_state_newest(pick->stream.id, state) ||
+	if (!spool_tables_lock(tables, &pick->stream, LockWaitBlock) ||
+		!spool_states_newest(&tables->states, pick->stream.id, state) ||
 		state->runner != claim->id || state->deadline == 0)
 		spool_claim_lost(claim->id);
 	spool_state_check_snapshot(state);

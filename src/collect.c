@@ -42,7 +42,7 @@
 /* A scan that returns the packets of one position and number together. */
 typedef struct GroupScan
 {
-	SpoolScan	scan;
+	SpoolScan  *scan;
 	SpoolRow   *rows;
 	int			nrows;
 	int			space;
@@ -60,8 +60,8 @@ typedef struct NoneStart
 
 static HTAB *none_starts = NULL;
 
-static void group_begin(GroupScan *group, int64 stream, int64 from,
-						ScanDirection direction);
+static void group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick,
+						int64 from, ScanDirection direction);
 static bool group_next(GroupScan *group);
 static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
@@ -94,11 +94,13 @@ copy_packet(SpoolRow *row)
 }
 
 static void
-group_begin(GroupScan *group, int64 stream, int64 from,
+group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick, int64 from,
 			ScanDirection direction)
 {
 	memset(group, 0, sizeof(GroupScan));
-	spool_store_scan_begin(&group->scan, stream, from, direction);
+	group->scan = &d->tables->packets;
+	spool_store_seek(group->scan, pick->stream.id, from, PG_INT64_MAX,
+					 direction);
 }
 
 static int
@@ -126,7 +128,7 @@ group_next(GroupScan *group)
 		}
 		else
 		{
-			if (!spool_store_scan_next(&group->scan, &row))
+			if (!spool_store_scan_next(group->scan, &row))
 				break;
 			copy_packet(&row);
 		}
@@ -313,7 +315,7 @@ note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group)
 			d->conflict[0] = group->rows[0].packet_id;
 			d->conflict[1] = group->rows[i].packet_id;
 			d->conflict_seq = group->rows[0].seq;
-			d->conflict_stream = pick->stream.name;
+			d->conflict_stream = pstrdup(pick->stream.name);
 		}
 		return true;
 	}
@@ -326,8 +328,8 @@ collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
 	GroupScan	group;
 
-	group_begin(&group, pick->stream.id, pick->from, ForwardScanDirection);
-	while (want > 0)
+	group_begin(&group, d, pick, pick->from, ForwardScanDirection);
+	while (want > 0 && !pick->ended)
 	{
 		if (!group_next(&group) || group.rows[0].packet_id > d->mark)
 			pick->ended = pick->exhausted = true;
@@ -340,8 +342,9 @@ collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 		if (pick->ended)
 			break;
 		pick->from = group.rows[0].seq + 1;
+		if (!group.has_ahead)
+			pick->ended = pick->exhausted = true;
 	}
-	spool_store_scan_end(&group.scan);
 }
 
 /* Collect the newest packet, and NOPs and failures above it. */
@@ -352,8 +355,7 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 	int64		want = 1;
 	bool		more = true;
 
-	group_begin(&group, pick->stream.id, pick->state.next,
-				BackwardScanDirection);
+	group_begin(&group, d, pick, pick->state.next, BackwardScanDirection);
 	while (more && group_next(&group))
 	{
 		if (group.rows[0].packet_id > d->mark)
@@ -364,7 +366,6 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 		more = pick->jobs[pick->njobs - 1]->header.kind == PACKET_NOP ||
 			(d->mode != DISPATCH_RUN && want > 0);
 	}
-	spool_store_scan_end(&group.scan);
 	pick->ended = true;
 }
 
@@ -375,7 +376,7 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 	GroupScan	group;
 	bool		stopped = false;
 
-	group_begin(&group, pick->stream.id, from, ForwardScanDirection);
+	group_begin(&group, d, pick, from, ForwardScanDirection);
 	while (want > 0 && !stopped && group_next(&group))
 		for (int i = 0; i < group.nrows; i++)
 		{
@@ -386,7 +387,6 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 			else if (want > 0 && !stopped && row->packet_id <= d->mark)
 				stopped = !spool_collect_one(d, pick, row, 0, &want);
 		}
-	spool_store_scan_end(&group.scan);
 	pick->exhausted = want > 0 && !stopped;
 	return !pick->exhausted;
 }
@@ -448,13 +448,13 @@ static int64
 collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 				  int64 want, int64 *low)
 {
-	SpoolScan	scan;
+	SpoolScan  *scan = &d->tables->packets;
 	SpoolRow	row;
 	bool		skipped = false;
 
-	spool_store_scan_begin(&scan, pick->stream.id, from,
-						   ForwardScanDirection);
-	while (spool_store_scan_next(&scan, &row) && row.position < below)
+	spool_store_seek(scan, pick->stream.id, from, PG_INT64_MAX,
+					 ForwardScanDirection);
+	while (spool_store_scan_next(scan, &row) && row.position < below)
 	{
 		bool		twin = spool_collected(pick, &row);
 
@@ -463,7 +463,7 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 		if (!skipped)
 			*low = row.position;
 		if (row.packet_id > d->mark ||
-			(d->mode != DISPATCH_PEEK && !spool_store_lock(&scan, &row)))
+			(d->mode != DISPATCH_PEEK && !spool_store_lock(scan, &row)))
 		{
 			skipped = true;
 			continue;
@@ -477,7 +477,6 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 		if (!spool_collect_one(d, pick, &row, 0, &want))
 			skipped = true;
 	}
-	spool_store_scan_end(&scan);
 	return want;
 }
 

@@ -6,7 +6,7 @@
  * job's fate says whether it was done, is dead, left or deleted.  In an order
  * of numbers consuming moves the cursor of the pick's state and leaves the
  * packet where it is; elsewhere the packet is removed.  What is retained,
- * left or dead is copied to kept first.  spool_pick_finish appends the state,
+ * left or dead is copied to kept first.  spool_picks_finish appends the states,
  * once per stream and transaction.
  *-------------------------------------------------------------------------
  */
@@ -322,18 +322,36 @@ tally(const SpoolPick *pick)
 	spool_tally_add(&more);
 }
 
-/* Write what consuming changed. */
+/* Write what consuming changed: the states of all streams together. */
 void
-spool_pick_finish(SpoolDispatch *d, SpoolPick *pick)
+spool_picks_finish(SpoolDispatch *d, List *picks)
 {
-	flush_done(pick);
-	if (d->mode == DISPATCH_PEEK)
-		return;
-	if (pick->changed)
-		spool_state_append(&pick->state);
-	else if (d->order == ORDER_NONE)
-		tally(pick);
-	spool_hint_done(d->queue->id, pick->state.done - pick->before.done);
-	pick->before = pick->state;
-	pick->changed = false;
+	SpoolState **states = palloc(list_length(picks) * sizeof(SpoolState *));
+	int			nstates = 0;
+	int64		done = 0;
+	ListCell   *cell;
+
+	foreach(cell, picks)
+	{
+		SpoolPick  *pick = lfirst(cell);
+
+		flush_done(pick);
+		if (d->mode == DISPATCH_PEEK)
+			continue;
+		if (pick->changed)
+			states[nstates++] = &pick->state;
+		else if (d->order == ORDER_NONE)
+			tally(pick);
+		done += pick->state.done - pick->before.done;
+	}
+	spool_states_append(states, nstates);
+	pfree(states);
+	spool_hint_done(d->queue->id, done);
+	foreach(cell, picks)
+	{
+		SpoolPick  *pick = lfirst(cell);
+
+		pick->before = pick->state;
+		pick->changed = false;
+	}
 }

@@ -4,7 +4,7 @@
  *
  * The caller holds the queue's lock (QUEUE_CONSUME, or QUEUE_OVERRIDE for an
  * order override, which thereby is alone).  Streams are tried in order of
- * their names, beginning after the one where this backend's last look ended;
+ * their names, beginning after the one where the last look ended (round.c);
  * one that another transaction consumes is skipped.  Each stream picked is
  * locked to the end of the transaction, its newest state is read after that,
  * and its packets are collected by the rules in collect.c.
@@ -31,13 +31,6 @@
 #include "spool.h"
 #include "state.h"
 
-/* Where the last look of this backend ended, by queue. */
-typedef struct RoundRobin
-{
-	int32		queue;
-	char		last[SPOOL_MAX_STREAM_NAME + 1];
-} RoundRobin;
-
 /* What a look without a lock says of a stream. */
 typedef enum Look
 {
@@ -49,14 +42,17 @@ typedef enum Look
 /* A gap is reported when packets have waited behind it for so long. */
 #define GAP_REPORT_MS 10000
 
-static HTAB *round_robins = NULL;
+/* Streams with many packets that a batch is spread over. */
+#define FIRST_SHARES 16
 
-static char *last_stream(SpoolQueue *queue);
-static void remember_stream(SpoolQueue *queue, const char *name);
+static void look_for_work(SpoolDispatch *d, const char *stream);
+static void read_state(SpoolDispatch *d, const SpoolStream *stream,
+					   SpoolState *state);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
-static bool try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
+static int64 first_share(SpoolDispatch *d, int64 left);
+static int64 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
 static bool have_jobs(SpoolDispatch *d);
 static bool lock_stream(SpoolDispatch *d, SpoolStream *stream);
 static void pass_gap(SpoolDispatch *d, SpoolPick *pick);
@@ -100,38 +96,6 @@ spool_dispatch_raise_conflict(SpoolDispatch *d)
 			 errhint("Discard one of them with spool.discard, name their streams, or order the queue by timestamp.")));
 }
 
-/* The name after which the next look begins, or NULL. */
-static char *
-last_stream(SpoolQueue *queue)
-{
-	RoundRobin *entry;
-
-	if (round_robins == NULL)
-		return NULL;
-	entry = hash_search(round_robins, &queue->id, HASH_FIND, NULL);
-	return entry && entry->last[0] ? pstrdup(entry->last) : NULL;
-}
-
-static void
-remember_stream(SpoolQueue *queue, const char *name)
-{
-	RoundRobin *entry;
-	bool		found;
-
-	if (round_robins == NULL)
-	{
-		HASHCTL		info;
-
-		memset(&info, 0, sizeof(info));
-		info.keysize = sizeof(int32);
-		info.entrysize = sizeof(RoundRobin);
-		round_robins = hash_create("spool round robin", 16, &info,
-								   HASH_ELEM | HASH_BLOBS);
-	}
-	entry = hash_search(round_robins, &queue->id, HASH_ENTER, &found);
-	strlcpy(entry->last, name, sizeof(entry->last));
-}
-
 /*
  * Look for work.  stream: look at this one only, or NULL.  On return d->jobs
  * has what was found; packets that are consumed without being handed out
@@ -140,7 +104,7 @@ remember_stream(SpoolQueue *queue, const char *name)
 void
 spool_dispatch(SpoolDispatch *d, const char *stream)
 {
-	SpoolStream one;
+	SpoolTables tables;
 
 	d->picks = NIL;
 	d->jobs = NULL;
@@ -158,6 +122,19 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		spool_dispatch_override(d, stream);
 		return;
 	}
+	spool_tables_open(&tables);
+	d->tables = &tables;
+	look_for_work(d, stream);
+	spool_tables_close(&tables);
+	sort_out(d);
+}
+
+/* The same in the queue's own order, but for the order of the jobs. */
+static void
+look_for_work(SpoolDispatch *d, const char *stream)
+{
+	SpoolStream one;
+
 	if (!spool_by_number(d->order))
 		stream = stream != NULL && stream[0] != '\0' ? NULL : "";
 	else if (stream == NULL)
@@ -167,12 +144,19 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 		else
 			walk_streams(d);
 		share_out(d);
-		sort_out(d);
+		spool_round_end(d);
 		return;
 	}
 	if (stream != NULL && spool_stream_find(d->queue, stream, &one))
 		(void) try_stream(d, &one, d->limit);
-	sort_out(d);
+}
+
+/* The newest state of a stream, read with the newest snapshot. */
+static void
+read_state(SpoolDispatch *d, const SpoolStream *stream, SpoolState *state)
+{
+	if (!spool_states_newest(&d->tables->states, stream->id, state))
+		spool_stream_no_state(d->queue, stream);
 }
 
 /* A stream may be ready at a time: remember it, and let workers know. */
@@ -186,7 +170,8 @@ spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 
 /*
  * A look without a lock, so that streams where nothing can be picked are not
- * locked.  It may be wrong about what changes at the same time.
+ * locked.  It may be wrong about what changes at the same time.  d->passed
+ * tells of one that others have.
  */
 static Look
 look_at(SpoolDispatch *d, SpoolStream *stream)
@@ -196,7 +181,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 
 	if (d->order == ORDER_NONE)
 		return LOOK_WORK;		/* nothing to lock */
-	spool_stream_state(d->queue, stream, &state);
+	read_state(d, stream, &state);
 	if (state.paused != NULL)
 		return LOOK_NOTHING;
 	if (state.runner != 0 && state.deadline == 0 &&
@@ -204,7 +189,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	{
 		/* its runner tells us when it ends; it may have ended meanwhile */
 		spool_hint_skipped(d->queue->id);
-		spool_stream_state(d->queue, stream, &state);
+		read_state(d, stream, &state);
 	}
 	if (state.runner != 0)
 	{
@@ -212,6 +197,7 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 			return LOOK_WORK;
 		if (state.deadline != 0)
 			spool_look_again(d, stream->id, state.deadline);
+		d->passed = true;
 		return LOOK_NOTHING;
 	}
 	if (!d->early && state.retry_at > GetCurrentTimestamp())
@@ -222,10 +208,10 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	if (state.ahead > 0)
 		return LOOK_WORK;
 	if (d->order == ORDER_TIMESTAMP)
-		return spool_store_first(stream->id, state.low, &first) ||
-			spool_store_first(stream->id, PG_INT64_MIN, &first) ?
+		return spool_store_first(&d->tables->packets, stream->id, state.low, &first) ||
+			spool_store_first(&d->tables->packets, stream->id, PG_INT64_MIN, &first) ?
 			LOOK_WORK : LOOK_NOTHING;
-	if (!spool_store_first(stream->id, state.next, &first))
+	if (!spool_store_first(&d->tables->packets, stream->id, state.next, &first))
 		return LOOK_NOTHING;
 	if (first.seq == state.next || d->order != ORDER_SEQUENCE ||
 		spool_numbering(stream->id) == NUMBERED_BY_QUEUE)
@@ -260,59 +246,80 @@ look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 	return LOOK_NOTHING;
 }
 
-/* Pick streams round-robin, one job of each, until there are enough. */
+/*
+ * How many jobs a stream gives when it is picked, of those still wanted.  A
+ * large batch is of some streams rather than of one job from each of many:
+ * owning a stream has its price, and others may want the rest.
+ */
+static int64
+first_share(SpoolDispatch *d, int64 left)
+{
+	return Min(left, Max(d->limit / FIRST_SHARES, 1));
+}
+
+/* Pick streams round-robin, some jobs of each, until there are enough. */
 static void
 walk_streams(SpoolDispatch *d)
 {
-	char	   *start = last_stream(d->queue);
+	char	   *start;
+	char	   *end;
 	char	   *last = NULL;
-	int64		picked = 0;
+	int64		left = d->limit;
+	bool		over = !spool_round_begin(d, &start, &end);
 
-	for (int lap = 0; lap < 2 && !d->others; lap++)
+	for (int lap = 0; lap < 2 && !d->others && !over; lap++)
 	{
 		SpoolStreamWalk walk;
 		SpoolStream stream;
+		bool		last_lap;
 
-		if (lap == 1 && start == NULL)
-			break;
+		last_lap = lap == 1 ||
+			(start != NULL && end != NULL && strcmp(start, end) < 0);
 		spool_stream_walk_begin(&walk, d->queue, lap == 0 ? start : NULL);
 		while (!d->others && spool_stream_walk_next(&walk, &stream))
 		{
+			int			npicks = list_length(d->picks);
+			int64		handed;
+
 			CHECK_FOR_INTERRUPTS();
-			if (lap == 1 && strcmp(stream.name, start) > 0)
+			if (last_lap && strcmp(stream.name, end) > 0)
 				break;
-			if (picked >= d->limit || spool_dispatch_full(d))
+			if (left <= 0 || spool_dispatch_full(d))
 				d->others = true;
-			else if (try_stream(d, &stream, 1))
+			else if ((handed = try_stream(d, &stream,
+										  first_share(d, left))) > 0)
 			{
-				picked++;
+				left -= handed;
 				last = stream.name;
 			}
 			else if (d->full)
 				d->others = true;
+			if (list_length(d->picks) == npicks)
+				pfree(stream.name);
 		}
 		spool_stream_walk_end(&walk);
+		over = last_lap || end == NULL;
 	}
-	if (last != NULL && d->mode != DISPATCH_PEEK && !d->waiting)
-		remember_stream(d->queue, last);
+	if (!d->waiting)
+		spool_round_at(d, last);
 }
 
-/* Pick among the streams that hints name, one job of each. */
+/* Pick among the streams that hints name, some jobs of each. */
 static void
 try_hints(SpoolDispatch *d)
 {
-	int64		picked = 0;
+	int64		left = d->limit;
 
-	while (d->tried < d->nhints && picked < d->limit &&
-		   !spool_dispatch_full(d))
+	while (d->tried < d->nhints && left > 0 && !spool_dispatch_full(d))
 	{
 		SpoolStream stream;
+		int64		handed;
 
 		if (!spool_stream_by_id(d->queue, d->hints[d->tried++], &stream))
 			continue;
-		if (try_stream(d, &stream, 1))
-			picked++;
-		else if (d->full)
+		handed = try_stream(d, &stream, first_share(d, left));
+		left -= handed;
+		if (handed == 0 && d->full)
 			d->tried--;			/* it is for the next batch */
 	}
 }
@@ -327,12 +334,12 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 {
 	if (d->mode == DISPATCH_PEEK || d->order == ORDER_NONE)
 		return true;
-	if (!spool_stream_lock(stream, LockWaitSkip))
+	if (!spool_tables_lock(d->tables, stream, LockWaitSkip))
 	{
 		if (!d->watching && !d->waiting)
 			return false;
 		spool_hint_skipped(d->queue->id);
-		if (!spool_stream_lock(stream, LockWaitSkip))
+		if (!spool_tables_lock(d->tables, stream, LockWaitSkip))
 			return false;
 	}
 	spool_hint_holds(d->queue->id, stream->id,
@@ -341,32 +348,39 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 }
 
 /*
- * Try to pick a stream.  True if a job of it is handed out; it is also picked
- * if there is anything to consume.  A job that is to run alone is the whole
+ * Try to pick a stream; returns how many jobs of it are handed out.  It is
+ * also picked if there is anything else to consume.  A job that is to run alone is the whole
  * batch; where it is not the first, the batch ends before it.
  */
-static bool
+static int64
 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 {
 	SpoolPick  *pick;
 	Look		look;
-	bool		handed = false;
+	int64		handed = 0;
 
 	if (d->except != NULL &&
 		hash_search(d->except, &stream->id, HASH_FIND, NULL) != NULL)
-		return false;
+		return 0;
 	look = look_at(d, stream);
-	if (look == LOOK_NOTHING || !lock_stream(d, stream))
-		return false;
+	if (look == LOOK_NOTHING)
+		return 0;
+	d->passed |= look == LOOK_GAP;
+	if (!lock_stream(d, stream))
+	{
+		d->passed = true;
+		return 0;
+	}
 
 	pick = palloc0(sizeof(SpoolPick));
 	pick->stream = *stream;
-	spool_stream_state(d->queue, stream, &pick->state);
+	pick->locked_by = GetCurrentTransactionIdIfAny();
+	read_state(d, stream, &pick->state);
 	pick->before = pick->state;
 	if (d->mode != DISPATCH_PEEK)
 		spool_state_check_snapshot(&pick->state);
 	if (!spool_may_consume(d, pick))
-		return false;
+		return 0;
 	if (look == LOOK_GAP)
 		pass_gap(d, pick);
 	if (spool_owns(d->mode) && !d->early &&
@@ -400,7 +414,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		d->full = true;
 
 	for (int i = 0; i < pick->njobs; i++)
-		handed |= pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
+		handed += pick->jobs[i]->handed || d->mode == DISPATCH_RUN;
 	if (pick->njobs > 0 || pick->changed ||
 		pick->state.failed != pick->before.failed)
 		d->picks = lappend(d->picks, pick);
@@ -438,7 +452,7 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 		spool_look_again(d, pick->stream.id, now + USECS_PER_SEC);
 		return;
 	}
-	if (!spool_store_first(pick->stream.id, state->next, &first) ||
+	if (!spool_store_first(&d->tables->packets, pick->stream.id, state->next, &first) ||
 		first.seq == state->next)
 		return;
 	if (d->queue->gap_timeout_ms > 0 &&

@@ -42,6 +42,8 @@ typedef struct SpoolPick
 	SpoolState	state;			/* the newest; changed, then appended */
 	SpoolState	before;			/* as it was read */
 	bool		changed;		/* state must be appended */
+	TransactionId locked_by;	/* the transaction that dispatched */
+	bool		unchanged;		/* nobody changed the stream since */
 	bool		cursor_set;		/* set_next_seq came while the jobs ran */
 	bool		ended;			/* nothing more can be collected */
 	bool		exhausted;		/* because there was nothing more */
@@ -72,6 +74,16 @@ typedef struct SpoolJob
 	SpoolKept	kept;			/* what FATE_DEAD and FATE_LEFT record */
 } SpoolJob;
 
+/* The looks of one call, around the streams of its queue; round.c. */
+typedef struct SpoolRound
+{
+	MemoryContext context;		/* of the names */
+	bool		begun;
+	bool		more;			/* a stream on the way may have more */
+	char	   *from;			/* it began after this one; NULL = the first */
+	char	   *at;				/* the last look ended after this one */
+} SpoolRound;
+
 /* One look for work in a queue, and what it found. */
 typedef struct SpoolDispatch
 {
@@ -88,13 +100,16 @@ typedef struct SpoolDispatch
 	int64		mark;			/* packets with a higher id are not for us */
 	TimestampTz until;			/* nor kept packets changed later */
 	HTAB	   *except;			/* ids of streams not to be tried, or NULL */
+	SpoolRound *round;			/* of the call, or NULL */
 
+	SpoolTables *tables;		/* open during the look */
 	List	   *picks;
 	SpoolJob  **jobs;			/* all, in the order to hand them out */
 	int			njobs;
 	int64		bytes;			/* of packets collected, in DISPATCH_RUN */
 	bool		full;			/* nothing more is collected */
 	int			tried;			/* hints that were looked at */
+	bool		passed;			/* a stream was passed that others have */
 	bool		others;			/* streams are left that were not */
 	TimestampTz due;			/* when one that waits now may be ready */
 	int64		conflict[2];	/* two different packets at a head, or 0 */
@@ -118,6 +133,11 @@ extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int32 attempts,
 							  int64 *want);
 
+/* round.c */
+extern bool spool_round_begin(SpoolDispatch *d, char **start, char **end);
+extern void spool_round_at(SpoolDispatch *d, const char *name);
+extern void spool_round_end(SpoolDispatch *d);
+
 /* reclaim.c */
 extern void spool_reclaim(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
@@ -136,7 +156,7 @@ extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
 extern void spool_consume(SpoolDispatch *d, SpoolJob *job);
 extern void spool_consume_all(SpoolPick *pick, const int64 *ids, int nids,
 							  int64 last);
-extern void spool_pick_finish(SpoolDispatch *d, SpoolPick *pick);
+extern void spool_picks_finish(SpoolDispatch *d, List *picks);
 extern void spool_job_fail(SpoolDispatch *d, SpoolJob *job, const char *reason,
 						   const char *sqlstate, const char *message);
 extern void spool_run_passed_over(SpoolQueue *queue, SpoolState *state);

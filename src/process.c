@@ -77,6 +77,7 @@ open_call(FunctionCallInfo fcinfo, SpoolPass *pass)
 		QUEUE_CONSUME : QUEUE_OVERRIDE;
 	pass->left = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT32(1);
 	pass->started = GetCurrentTimestamp();
+	pass->round.context = pass->context;
 	info.keysize = sizeof(int64);
 	info.entrysize = sizeof(int64);
 	info.hcxt = pass->context;

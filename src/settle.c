@@ -16,6 +16,7 @@
 #include "spool.h"
 
 static bool passed_over(SpoolDispatch *d, SpoolJob *job);
+static bool still_there(SpoolDispatch *d, SpoolJob *job);
 static void bury(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt,
 				 bool counted);
 static void keep_failed(SpoolDispatch *d, SpoolJob *job,
@@ -45,6 +46,21 @@ passed_over(SpoolDispatch *d, SpoolJob *job)
 }
 
 /*
+ * Whether the packet of a job is still there, and where: the cursor may have
+ * been set past it, and maintain removed it.  In an order of numbers, whose
+ * packets stay where they are, it is if nobody changed the stream.
+ */
+static bool
+still_there(SpoolDispatch *d, SpoolJob *job)
+{
+	if (job->ahead)
+		return true;
+	if (job->pick->unchanged && spool_by_number(d->order))
+		return true;
+	return spool_store_find(&job->row);
+}
+
+/*
  * Settle one job that was tried.  False if it failed and no policy says to go
  * on: it stays, to be tried again at a time given, or (again = 0) by the
  * queue's delays.
@@ -58,9 +74,8 @@ spool_job_settle(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt,
 	if (attempt->started_at != 0)	/* else it is recorded already */
 		spool_history_add(d->queue, job->pick->stream.name, job->row.seq,
 						  job->row.packet_id, job->attempts + 1, attempt);
-	if (!job->ahead && !spool_store_find(&job->row))
-		return true;			/* the cursor was set past it, and maintain
-								 * has removed it */
+	if (!still_there(d, job))
+		return true;
 	if (attempt->outcome == OUTCOME_OK)
 		job->fate = FATE_DONE;
 	else

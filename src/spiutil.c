@@ -7,6 +7,9 @@
  * spool_spi_end.  Both settings are undone by the server when an error leaves
  * the (sub)transaction.  Each statement sees the newest snapshot, at every
  * isolation level: state and packets must never be read with an older one.
+ *
+ * The oids of relations are cached until the server tells of a change of any
+ * relation.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -21,6 +24,7 @@
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -30,6 +34,19 @@
 #include "spool.h"
 
 static Snapshot chosen_snapshot = NULL;
+
+/* The oids of the extension's relations that this backend used. */
+typedef struct CachedRelation
+{
+	char		name[NAMEDATALEN];
+	Oid			relid;
+} CachedRelation;
+
+static HTAB *relations = NULL;
+static bool relations_stale = false;
+
+static void invalidate_relations(Datum arg, Oid relid);
+static Oid	cached_relation(const char *name);
 
 /*
  * Whether the database has the extension, which then stays until the end of
@@ -47,18 +64,60 @@ spool_extension_present(void)
 	return get_extension_oid("spool", true) == extension;
 }
 
-/* Oid of a table or sequence of the extension. */
+/* Relation cache callback: a relation changed, maybe one of ours. */
+static void
+invalidate_relations(Datum arg, Oid relid)
+{
+	relations_stale = true;
+}
+
+/* The oid of a relation that is cached, or InvalidOid. */
+static Oid
+cached_relation(const char *name)
+{
+	CachedRelation *entry;
+
+	if (relations == NULL)
+	{
+		HASHCTL		info;
+
+		memset(&info, 0, sizeof(info));
+		info.keysize = NAMEDATALEN;
+		info.entrysize = sizeof(CachedRelation);
+		relations = hash_create("spool relations", 32, &info,
+								HASH_ELEM | HASH_STRINGS);
+		CacheRegisterRelcacheCallback(invalidate_relations, (Datum) 0);
+	}
+	if (relations_stale)
+	{
+		HASH_SEQ_STATUS seq;
+
+		hash_seq_init(&seq, relations);
+		while ((entry = hash_seq_search(&seq)) != NULL)
+			(void) hash_search(relations, entry->name, HASH_REMOVE, NULL);
+		relations_stale = false;
+	}
+	entry = hash_search(relations, name, HASH_FIND, NULL);
+	return entry ? entry->relid : InvalidOid;
+}
+
+/* Oid of a table, index or sequence of the extension. */
 Oid
 spool_relation_oid(const char *name)
 {
-	Oid			relid = get_relname_relid(name,
-										  get_namespace_oid("spool", false));
+	Oid			relid = cached_relation(name);
+	CachedRelation *entry;
 
+	if (OidIsValid(relid))
+		return relid;
+	relid = get_relname_relid(name, get_namespace_oid("spool", false));
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"spool.%s\" does not exist", name),
 				 errhint("Run ALTER EXTENSION spool UPDATE or create the extension again.")));
+	entry = hash_search(relations, name, HASH_ENTER, NULL);
+	entry->relid = relid;
 	return relid;
 }
 

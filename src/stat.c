@@ -119,13 +119,21 @@ set_head(SpoolStreamStat *stat, const SpoolRow *row)
 static int64
 estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted, const SpoolRow *last)
 {
+	bool		latest = look->queue->order == ORDER_LATEST;
+	SpoolScan	scan;
 	SpoolRow	end;
+	bool		found;
 	double		seen;
 	double		all;
 
-	if (look->queue->order == ORDER_LATEST ?
-		!spool_store_first(stat->stream.id, stat->state.next, &end) :
-		!spool_store_last(stat->stream.id, last->position, &end))
+	/* the other end of what waits */
+	spool_store_scan_begin(&scan, stat->stream.id,
+						   latest ? stat->state.next : last->position,
+						   latest ? ForwardScanDirection :
+						   BackwardScanDirection);
+	found = spool_store_scan_next(&scan, &end);
+	spool_store_scan_end(&scan);
+	if (!found)
 		return counted;
 	if (spool_by_number(look->queue->order))
 	{

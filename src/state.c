@@ -4,8 +4,8 @@
  *
  * A state is appended for each change and never updated, so a snapshot held
  * elsewhere makes nothing slower: the newest one is the first that a backward
- * scan of (consumer, stream, version) meets.  It is read with
- * GetLatestSnapshot(), at every isolation level, and appended under the
+ * scan of (stream, consumer, version) meets.  It is read with the newest
+ * snapshot (snapshot.c), at every isolation level, and appended under the
  * stream's lock (stream.c) by who read it under that lock.
  *
  * A REPEATABLE READ or SERIALIZABLE transaction that consumes and whose own
@@ -44,8 +44,13 @@ enum
 	STATE_RUN_JOBS, STATE_SOLO, STATE_CONSUMED, STATE_DONE, STATE_FAILED,
 	STATE_DEAD, STATE_SUPERSEDED, STATE_SINCE, STATE_RUN_SINCE,
 	STATE_RETRY_AT, STATE_DEADLINE, STATE_CLAIMED, STATE_ROLE,
-	STATE_APPLICATION, STATE_FAILURE, STATE_PAUSED,
-	STATE_COLUMNS = STATE_PAUSED
+	STATE_APPLICATION, STATE_FAILURE, STATE_PAUSED
+};
+
+/* Columns of its index; what differs most comes first. */
+enum
+{
+	INDEX_STREAM = 1, INDEX_CONSUMER, INDEX_VERSION, INDEX_COLUMNS = INDEX_VERSION
 };
 
 static TransactionId slot_writer(TupleTableSlot *slot);
@@ -54,7 +59,9 @@ static TimestampTz time_or_zero(Datum value, bool null);
 static void read_claimed(Datum value, bool null, SpoolState *state);
 static void read_slot(TupleTableSlot *slot, SpoolState *state);
 static Datum claimed_array(const SpoolState *state);
-static void fill_nullable(TupleTableSlot *slot, const SpoolState *state);
+static bool look_from(SpoolStates *states, int64 stream, int64 version);
+static void fill_nullable(Datum *values, bool *nulls, const SpoolState *state);
+static void fill_row(Datum *values, bool *nulls, const SpoolState *state);
 
 /* The first state of a new stream. */
 void
@@ -135,17 +142,62 @@ read_claimed(Datum value, bool null, SpoolState *state)
 	state->nclaimed = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 }
 
+/* Open the states for reading with a snapshot that others read with, too. */
+void
+spool_states_open(SpoolStates *states, SpoolSnapshot *newest)
+{
+	states->newest = newest;
+	states->serial = 0;
+	states->heap = table_open(spool_relation_oid("state"), AccessShareLock);
+	states->index = index_open(spool_relation_oid("state_pkey"),
+							   AccessShareLock);
+	states->slot = table_slot_create(states->heap, NULL);
+	spool_snapshot_renew(newest);
+	states->desc = compat_index_beginscan(states->heap, states->index,
+										  newest->snapshot,
+										  INDEX_COLUMNS);
+}
+
+void
+spool_states_close(SpoolStates *states)
+{
+	index_endscan(states->desc);
+	ExecDropSingleTupleTableSlot(states->slot);
+	index_close(states->index, NoLock);
+	table_close(states->heap, NoLock);
+}
+
+/* Look for the newest state of a stream, not below a version. */
+static bool
+look_from(SpoolStates *states, int64 stream, int64 version)
+{
+	ScanKeyData keys[INDEX_COLUMNS];
+
+	ScanKeyInit(&keys[0], INDEX_STREAM, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(stream));
+	ScanKeyInit(&keys[1], INDEX_CONSUMER, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(SPOOL_CONSUMER));
+	ScanKeyInit(&keys[2], INDEX_VERSION, BTGreaterEqualStrategyNumber,
+				F_INT8GE, Int64GetDatum(version));
+	states->desc->xs_snapshot = states->newest->snapshot;
+	index_rescan(states->desc, keys, INDEX_COLUMNS, NULL, 0);
+	return index_getnext_slot(states->desc, BackwardScanDirection,
+							  states->slot);
+}
+
 /*
- * Read the newest state of a stream; strings are allocated in the current
- * context.  False if there is none.
+ * Read the newest state of a stream with the newest snapshot; strings are
+ * allocated in the current context.  False if there is none.
  *
  * It is looked for from the version that this backend saw last, because a
  * look reads all index entries of its range on the page where it ends.
  * Nothing depends on the version remembered: if there is none from there on,
  * as after a rollback, the look is made from the first.
+ *
+ * The state that was read last is still there if nothing has changed since.
  */
 bool
-spool_state_newest(int64 stream, SpoolState *state)
+spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 {
 	static struct
 	{
@@ -154,44 +206,36 @@ spool_state_newest(int64 stream, SpoolState *state)
 	}			seen[256];
 	int			place = (int) (stream % lengthof(seen));
 	bool		hint = seen[place].stream == stream;
-	Relation	heap = table_open(spool_relation_oid("state"),
-								  AccessShareLock);
-	Relation	index = index_open(spool_relation_oid("state_pkey"),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
-	ScanKeyData keys[3];
-	IndexScanDesc desc;
+
+	spool_snapshot_renew(states->newest);
+	if (states->serial != states->newest->serial || states->stream != stream)
+	{
+		states->serial = 0;
+		if (!(hint && look_from(states, stream, seen[place].version)) &&
+			!look_from(states, stream, PG_INT64_MIN))
+			return false;
+		states->serial = states->newest->serial;
+		states->stream = stream;
+	}
+	read_slot(states->slot, state);
+	state->stream = stream;
+	seen[place].stream = stream;
+	seen[place].version = state->version;
+	return true;
+}
+
+/* The same for one stream alone. */
+bool
+spool_state_newest(int64 stream, SpoolState *state)
+{
+	SpoolSnapshot newest = {0};
+	SpoolStates states;
 	bool		found;
 
-	ScanKeyInit(&keys[0], STATE_CONSUMER, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(SPOOL_CONSUMER));
-	ScanKeyInit(&keys[1], STATE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(stream));
-	ScanKeyInit(&keys[2], STATE_VERSION, BTGreaterEqualStrategyNumber,
-				F_INT8GE,
-				Int64GetDatum(hint ? seen[place].version : PG_INT64_MIN));
-	desc = compat_index_beginscan(heap, index, snapshot, 3);
-	index_rescan(desc, keys, 3, NULL, 0);
-	found = index_getnext_slot(desc, BackwardScanDirection, slot);
-	if (!found && hint)
-	{
-		keys[2].sk_argument = Int64GetDatum(PG_INT64_MIN);
-		index_rescan(desc, keys, 3, NULL, 0);
-		found = index_getnext_slot(desc, BackwardScanDirection, slot);
-	}
-	if (found)
-	{
-		read_slot(slot, state);
-		state->stream = stream;
-		seen[place].stream = stream;
-		seen[place].version = state->version;
-	}
-	index_endscan(desc);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	index_close(index, NoLock);
-	table_close(heap, NoLock);
+	spool_states_open(&states, &newest);
+	found = spool_states_newest(&states, stream, state);
+	spool_states_close(&states);
+	spool_snapshot_end(&newest);
 	return found;
 }
 
@@ -242,13 +286,10 @@ claimed_array(const SpoolState *state)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Put the columns of a state that may be null into a slot. */
+/* Fill the columns of a row that may be null; both arrays count from 1. */
 static void
-fill_nullable(TupleTableSlot *slot, const SpoolState *state)
+fill_nullable(Datum *values, bool *nulls, const SpoolState *state)
 {
-	Datum	   *values = slot->tts_values - 1;
-	bool	   *nulls = slot->tts_isnull - 1;
-
 #define PUT(column, known, value) \
 	(nulls[column] = !(known), values[column] = (known) ? (value) : (Datum) 0)
 
@@ -296,24 +337,10 @@ spool_state_disown(SpoolState *state)
 	state->application = NULL;
 }
 
-/*
- * Append a state as the newest one.  The caller holds the stream's lock and
- * read the state it derives from under it.
- */
-void
-spool_state_append(SpoolState *state)
+/* Fill the columns of a row; both arrays count from 1. */
+static void
+fill_row(Datum *values, bool *nulls, const SpoolState *state)
 {
-	SpoolWriter writer;
-	TupleTableSlot *slot;
-	Datum	   *values;
-
-	spool_writer_open(&writer, "state");
-	slot = spool_writer_slot(&writer);
-	ExecClearTuple(slot);
-	state->version++;
-	state->since = GetCurrentTimestamp();
-	values = slot->tts_values - 1;
-	memset(slot->tts_isnull, 0, STATE_COLUMNS * sizeof(bool));
 	values[STATE_CONSUMER] = Int32GetDatum(SPOOL_CONSUMER);
 	values[STATE_STREAM] = Int64GetDatum(state->stream);
 	values[STATE_VERSION] = Int64GetDatum(state->version);
@@ -335,11 +362,37 @@ spool_state_append(SpoolState *state)
 	values[STATE_DEAD] = Int64GetDatum(state->dead);
 	values[STATE_SUPERSEDED] = Int64GetDatum(state->superseded);
 	values[STATE_SINCE] = TimestampTzGetDatum(state->since);
-	fill_nullable(slot, state);
-	ExecStoreVirtualTuple(slot);
+	fill_nullable(values, nulls, state);
+}
 
-	table_tuple_insert(writer.rel, slot, GetCurrentCommandId(true), 0, NULL);
-	(void) compat_insert_index_tuples(writer.result, slot, writer.estate);
-	ExecDropSingleTupleTableSlot(slot);
+/*
+ * Append states as the newest ones of their streams.  The caller holds the
+ * streams' locks and read the states that these derive from under them.
+ */
+void
+spool_states_append(SpoolState **states, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	SpoolWriter writer;
+
+	if (n == 0)
+		return;
+	spool_writer_open(&writer, "state", n);
+	for (int i = 0; i < n; i++)
+	{
+		bool	   *nulls;
+		Datum	   *values = spool_writer_row(&writer, &nulls);
+
+		states[i]->version++;
+		states[i]->since = now;
+		fill_row(values - 1, nulls - 1, states[i]);
+	}
 	spool_writer_close(&writer);
+}
+
+/* The same for one. */
+void
+spool_state_append(SpoolState *state)
+{
+	spool_states_append(&state, 1);
 }

@@ -6,7 +6,11 @@
 #ifndef SPOOL_STATE_H
 #define SPOOL_STATE_H
 
+#include "access/genam.h"
+#include "executor/tuptable.h"
 #include "utils/timestamp.h"
+
+#include "snapshot.h"
 
 /*
  * The newest state of a stream; the columns of spool.state.  A stream is
@@ -46,8 +50,25 @@ typedef struct SpoolState
 	TransactionId writer;		/* who wrote the row */
 } SpoolState;
 
+/* The states, opened for reading those of several streams. */
+typedef struct SpoolStates
+{
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc desc;
+	TupleTableSlot *slot;		/* the state that was read last, */
+	SpoolSnapshot *newest;
+	int64		serial;			/* with the snapshot of this serial, */
+	int64		stream;			/* of this stream */
+} SpoolStates;
+
+extern void spool_states_open(SpoolStates *states, SpoolSnapshot *newest);
+extern void spool_states_close(SpoolStates *states);
+extern bool spool_states_newest(SpoolStates *states, int64 stream,
+								SpoolState *state);
 extern bool spool_state_newest(int64 stream, SpoolState *state);
 extern void spool_state_check_snapshot(const SpoolState *state);
+extern void spool_states_append(SpoolState **states, int n);
 extern void spool_state_append(SpoolState *state);
 extern void spool_state_init(SpoolState *state, int64 stream);
 extern bool spool_state_owned(const SpoolState *state);

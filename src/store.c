@@ -52,9 +52,6 @@ enum
 #define SEGMENT_ID_INDEX	"segment_0_packet_id_idx"
 #define SEGMENT_NO		0
 
-/* Packets that are inserted together at the most: some pages' worth. */
-#define APPEND_CHUNK	256
-
 /* A packet that this transaction removed. */
 typedef struct RemovedRow
 {
@@ -66,109 +63,98 @@ typedef struct RemovedRow
 static RemovedRow *removed = NULL;	/* in TopTransactionContext */
 static LocalTransactionId removed_lxid = InvalidLocalTransactionId;
 
-static void store_row(TupleTableSlot *slot, const SpoolRow *row);
 static void fill_row(SpoolRow *row, TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
 static bool find_removed(int64 packet_id, SpoolRow *row);
 
-/* Put a packet's columns into a slot. */
-static void
-store_row(TupleTableSlot *slot, const SpoolRow *row)
-{
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, 0, STORE_COLUMNS * sizeof(bool));
-	slot->tts_values[STORE_STREAM - 1] = Int64GetDatum(row->stream);
-	slot->tts_values[STORE_POSITION - 1] = Int64GetDatum(row->position);
-	slot->tts_values[STORE_SEQ - 1] = Int64GetDatum(row->seq);
-	slot->tts_values[STORE_PACKET_ID - 1] = Int64GetDatum(row->packet_id);
-	slot->tts_values[STORE_ARRIVED - 1] = TimestampTzGetDatum(row->arrived);
-	slot->tts_isnull[STORE_ARRIVED - 1] = !row->has_arrived;
-	slot->tts_values[STORE_SEGMENT - 1] = Int16GetDatum(SEGMENT_NO);
-	slot->tts_values[STORE_PACKET - 1] = PointerGetDatum(row->packet);
-	ExecStoreVirtualTuple(slot);
-}
-
-/* Append packets, APPEND_CHUNK at a time. */
+/* Append packets. */
 void
-spool_store_append(SpoolRow *rows, int nrows)
+spool_store_append(const SpoolRow *rows, int nrows)
 {
 	SpoolWriter writer;
-	TupleTableSlot *slots[APPEND_CHUNK];
-	int			nslots = Min(nrows, APPEND_CHUNK);
-	BulkInsertState bulk = NULL;
 
 	if (nrows == 0)
 		return;
-
-	spool_writer_open(&writer, SEGMENT_NAME);
-	for (int i = 0; i < nslots; i++)
-		slots[i] = spool_writer_slot(&writer);
-	if (nrows > 1)
-		bulk = GetBulkInsertState();
-
-	for (int done = 0; done < nrows; done += nslots)
+	spool_writer_open(&writer, SEGMENT_NAME, nrows);
+	for (int i = 0; i < nrows; i++)
 	{
-		int			n = Min(nrows - done, nslots);
+		const SpoolRow *row = &rows[i];
+		bool	   *nulls;
+		Datum	   *values = spool_writer_row(&writer, &nulls) - 1;
 
-		for (int i = 0; i < n; i++)
-			store_row(slots[i], &rows[done + i]);
-		if (n == 1)
-			table_tuple_insert(writer.rel, slots[0],
-							   GetCurrentCommandId(true), 0, bulk);
-		else
-			table_multi_insert(writer.rel, slots, n,
-							   GetCurrentCommandId(true), 0, bulk);
-		for (int i = 0; i < n; i++)
-		{
-			(void) compat_insert_index_tuples(writer.result, slots[i],
-											  writer.estate);
-			ResetPerTupleExprContext(writer.estate);
-			rows[done + i].tid = slots[i]->tts_tid;
-		}
+		nulls--;
+		values[STORE_STREAM] = Int64GetDatum(row->stream);
+		values[STORE_POSITION] = Int64GetDatum(row->position);
+		values[STORE_SEQ] = Int64GetDatum(row->seq);
+		values[STORE_PACKET_ID] = Int64GetDatum(row->packet_id);
+		values[STORE_ARRIVED] = TimestampTzGetDatum(row->arrived);
+		nulls[STORE_ARRIVED] = !row->has_arrived;
+		values[STORE_SEGMENT] = Int16GetDatum(SEGMENT_NO);
+		values[STORE_PACKET] = PointerGetDatum(row->packet);
 	}
-
-	if (bulk)
-		FreeBulkInsertState(bulk);
-	/* last one first: the resource owner finds it at the end of its list */
-	while (nslots > 0)
-		ExecDropSingleTupleTableSlot(slots[--nslots]);
 	spool_writer_close(&writer);
 }
 
-/*
- * Begin a scan of a stream's packets from a position, upwards, or downwards
- * to it.
- */
+/* Open the packets for scans with a snapshot that others read with, too. */
 void
-spool_store_scan_begin(SpoolScan *scan, int64 stream, int64 from,
-					   ScanDirection direction)
+spool_store_open(SpoolScan *scan, SpoolSnapshot *newest)
 {
-	spool_store_scan_range(scan, stream, from, PG_INT64_MAX, direction);
-}
-
-/*
- * The same up to a position.  A bound is worth giving: a scan reads at once
- * all index entries of its range that are on one page.
- */
-void
-spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
-					   ScanDirection direction)
-{
+	scan->newest = newest;
+	scan->serial = 0;
 	scan->heap = table_open(spool_relation_oid(SEGMENT_NAME), AccessShareLock);
 	scan->index = index_open(spool_relation_oid(SEGMENT_INDEX),
 							 AccessShareLock);
 	scan->slot = table_slot_create(scan->heap, NULL);
-	scan->snapshot = RegisterSnapshot(spool_newest_snapshot());
+	spool_snapshot_renew(newest);
+	scan->desc = compat_index_beginscan(scan->heap, scan->index,
+										newest->snapshot, 3);
+}
+
+void
+spool_store_close(SpoolScan *scan)
+{
+	index_endscan(scan->desc);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->heap, NoLock);
+}
+
+/*
+ * Scan a stream's packets from a position to another with the newest
+ * snapshot, upwards or downwards.  A bound is worth giving: a scan reads at
+ * once all index entries of its range that are on one page.
+ *
+ * A scan that was just begun and asked for its first packet only begins again
+ * without a look if nothing has changed since.
+ */
+void
+spool_store_seek(SpoolScan *scan, int64 stream, int64 from, int64 to,
+				 ScanDirection direction)
+{
+	spool_snapshot_renew(scan->newest);
+	if (scan->serial == scan->newest->serial && scan->asked <= 1 &&
+		scan->stream == stream && scan->from == from && scan->to == to &&
+		scan->direction == direction)
+	{
+		scan->again = scan->asked == 1 && !scan->done;
+		scan->asked = 0;
+		return;
+	}
+	scan->serial = scan->newest->serial;
+	scan->stream = stream;
+	scan->from = from;
+	scan->to = to;
 	scan->direction = direction;
 	scan->done = false;
+	scan->again = false;
+	scan->asked = 0;
 	ScanKeyInit(&scan->keys[0], STORE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(stream));
 	ScanKeyInit(&scan->keys[1], STORE_POSITION, BTGreaterEqualStrategyNumber,
 				F_INT8GE, Int64GetDatum(from));
 	ScanKeyInit(&scan->keys[2], STORE_POSITION, BTLessEqualStrategyNumber,
 				F_INT8LE, Int64GetDatum(to));
-	scan->desc = compat_index_beginscan(scan->heap, scan->index,
-										scan->snapshot, 3);
+	scan->desc->xs_snapshot = scan->newest->snapshot;
 	index_rescan(scan->desc, scan->keys, 3, NULL, 0);
 }
 
@@ -179,24 +165,46 @@ spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 bool
 spool_store_scan_next(SpoolScan *scan, SpoolRow *row)
 {
-	if (scan->done ||
-		!index_getnext_slot(scan->desc, scan->direction, scan->slot))
+	Assert(scan->serial == scan->newest->serial);
+	scan->asked++;
+	if (!scan->again &&
+		(scan->done ||
+		 !index_getnext_slot(scan->desc, scan->direction, scan->slot)))
 	{
 		scan->done = true;
 		return false;
 	}
+	scan->again = false;
 	fill_row(row, scan->slot);
 	return true;
+}
+
+/*
+ * Open the packets and scan a stream's from a position upwards, or downwards
+ * to it.
+ */
+void
+spool_store_scan_begin(SpoolScan *scan, int64 stream, int64 from,
+					   ScanDirection direction)
+{
+	spool_store_scan_range(scan, stream, from, PG_INT64_MAX, direction);
+}
+
+/* The same up to a position. */
+void
+spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
+					   ScanDirection direction)
+{
+	memset(&scan->own, 0, sizeof(scan->own));
+	spool_store_open(scan, &scan->own);
+	spool_store_seek(scan, stream, from, to, direction);
 }
 
 void
 spool_store_scan_end(SpoolScan *scan)
 {
-	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, NoLock);
-	table_close(scan->heap, NoLock);
+	spool_store_close(scan);
+	spool_snapshot_end(&scan->own);
 }
 
 static void
@@ -227,7 +235,7 @@ spool_store_lock(SpoolScan *scan, const SpoolRow *row)
 	ItemPointerData tid = row->tid;
 	TupleTableSlot *slot = table_slot_create(scan->heap, NULL);
 
-	result = table_tuple_lock(scan->heap, &tid, scan->snapshot, slot,
+	result = table_tuple_lock(scan->heap, &tid, scan->newest->snapshot, slot,
 							  GetCurrentCommandId(true), LockTupleExclusive,
 							  LockWaitSkip, 0, &failure);
 	ExecDropSingleTupleTableSlot(slot);
@@ -337,15 +345,13 @@ spool_store_find(SpoolRow *row)
  * false if there is none.
  */
 bool
-spool_store_first(int64 stream, int64 from, SpoolRow *row)
+spool_store_first(SpoolScan *scan, int64 stream, int64 from, SpoolRow *row)
 {
-	SpoolScan	scan;
 	bool		found;
 
-	spool_store_scan_begin(&scan, stream, from, ForwardScanDirection);
-	found = spool_store_scan_next(&scan, row);
+	spool_store_seek(scan, stream, from, PG_INT64_MAX, ForwardScanDirection);
+	found = spool_store_scan_next(scan, row);
 	row->packet = NULL;
-	spool_store_scan_end(&scan);
 	return found;
 }
 
@@ -367,20 +373,6 @@ spool_store_count(int64 stream, int64 from, int64 below)
 	return count;
 }
 
-/* The last one, likewise. */
-bool
-spool_store_last(int64 stream, int64 from, SpoolRow *row)
-{
-	SpoolScan	scan;
-	bool		found;
-
-	spool_store_scan_begin(&scan, stream, from, BackwardScanDirection);
-	found = spool_store_scan_next(&scan, row);
-	row->packet = NULL;
-	spool_store_scan_end(&scan);
-	return found;
-}
-
 /*
  * The highest number stored in a stream that is ordered by number, not below
  * from; -1 if there is none.
@@ -388,9 +380,15 @@ spool_store_last(int64 stream, int64 from, SpoolRow *row)
 int64
 spool_store_highest(int64 stream, int64 from)
 {
+	SpoolScan	scan;
 	SpoolRow	row;
+	int64		highest = -1;
 
-	return spool_store_last(stream, from, &row) ? row.seq : -1;
+	spool_store_scan_begin(&scan, stream, from, BackwardScanDirection);
+	if (spool_store_scan_next(&scan, &row))
+		highest = row.seq;
+	spool_store_scan_end(&scan);
+	return highest;
 }
 
 /*

@@ -12,6 +12,8 @@
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
+#include "snapshot.h"
+
 /* A packet in the store. */
 typedef struct SpoolRow
 {
@@ -25,20 +27,31 @@ typedef struct SpoolRow
 	ItemPointerData tid;
 } SpoolRow;
 
-/* A scan of one stream's packets. */
+/* Scans of streams' packets, one at a time. */
 typedef struct SpoolScan
 {
 	Relation	heap;
 	Relation	index;
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
-	Snapshot	snapshot;
+	SpoolSnapshot *newest;
+	SpoolSnapshot own;			/* of who reads nothing else with it */
+	int64		serial;			/* of the snapshot that the scan uses */
+	int64		stream;
+	int64		from;
+	int64		to;
 	ScanDirection direction;
+	int			asked;			/* so often for the next packet */
 	bool		done;			/* the index scan must not be asked again */
+	bool		again;			/* the packet in the slot comes next again */
 	ScanKeyData keys[3];
 } SpoolScan;
 
-extern void spool_store_append(SpoolRow *rows, int nrows);
+extern void spool_store_append(const SpoolRow *rows, int nrows);
+extern void spool_store_open(SpoolScan *scan, SpoolSnapshot *newest);
+extern void spool_store_seek(SpoolScan *scan, int64 stream, int64 from,
+							 int64 to, ScanDirection direction);
+extern void spool_store_close(SpoolScan *scan);
 extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
 								   int64 from, ScanDirection direction);
 extern void spool_store_scan_range(SpoolScan *scan, int64 stream,
@@ -49,8 +62,8 @@ extern void spool_store_scan_end(SpoolScan *scan);
 extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);
 extern void spool_store_remove(const SpoolRow *row);
 extern bool spool_store_find(SpoolRow *row);
-extern bool spool_store_first(int64 stream, int64 from, SpoolRow *row);
-extern bool spool_store_last(int64 stream, int64 from, SpoolRow *row);
+extern bool spool_store_first(SpoolScan *scan, int64 stream, int64 from,
+							  SpoolRow *row);
 extern int64 spool_store_count(int64 stream, int64 from, int64 below);
 extern int64 spool_store_highest(int64 stream, int64 from);
 extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);

@@ -56,7 +56,10 @@ static void walk_open(SpoolStreamWalk *walk, SpoolQueue *queue,
 static SpoolNumbering find_numbering(int64 stream, LOCKMODE lockmode,
 									 bool lock, LockWaitPolicy wait);
 static bool lock_row(Relation heap, const ItemPointerData *place,
-					 Snapshot snapshot, LockWaitPolicy wait);
+					 Snapshot snapshot, TupleTableSlot *slot,
+					 LockWaitPolicy wait);
+static TransactionId last_locker(SpoolTables *tables,
+								 const SpoolStream *stream);
 
 /* Open a walk over a queue's streams, with a condition on the name or none. */
 static void
@@ -235,10 +238,17 @@ spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 				   SpoolState *state)
 {
 	if (!spool_state_newest(stream->id, state))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("stream \"%s\" of queue \"%s\" has no visible state",
-						stream->name, queue->name)));
+		spool_stream_no_state(queue, stream);
+}
+
+/* 40001 for a stream whose state is gone. */
+void
+spool_stream_no_state(SpoolQueue *queue, const SpoolStream *stream)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("stream \"%s\" of queue \"%s\" has no visible state",
+					stream->name, queue->name)));
 }
 
 /*
@@ -296,15 +306,35 @@ spool_stream_name(int64 id, int32 *queue)
 	return name;
 }
 
+/* Open what a look for work, or a settlement, of many streams uses. */
+void
+spool_tables_open(SpoolTables *tables)
+{
+	memset(&tables->newest, 0, sizeof(SpoolSnapshot));
+	tables->streams = table_open(spool_relation_oid("stream"), RowShareLock);
+	tables->slot = table_slot_create(tables->streams, NULL);
+	spool_states_open(&tables->states, &tables->newest);
+	spool_store_open(&tables->packets, &tables->newest);
+}
+
+void
+spool_tables_close(SpoolTables *tables)
+{
+	spool_store_close(&tables->packets);
+	spool_states_close(&tables->states);
+	ExecDropSingleTupleTableSlot(tables->slot);
+	table_close(tables->streams, NoLock);
+	spool_snapshot_end(&tables->newest);
+}
+
 /*
  * Lock a static row.  False if it is locked by another (and wait says skip),
  * or gone.
  */
 static bool
 lock_row(Relation heap, const ItemPointerData *place, Snapshot snapshot,
-		 LockWaitPolicy wait)
+		 TupleTableSlot *slot, LockWaitPolicy wait)
 {
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
 	ItemPointerData tid = *place;
 	TM_FailureData failure;
 	TM_Result	result;
@@ -312,7 +342,7 @@ lock_row(Relation heap, const ItemPointerData *place, Snapshot snapshot,
 	result = table_tuple_lock(heap, &tid, snapshot, slot,
 							  GetCurrentCommandId(true), LockTupleExclusive,
 							  wait, 0, &failure);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecClearTuple(slot);
 	return result == TM_Ok;
 }
 
@@ -321,13 +351,73 @@ lock_row(Relation heap, const ItemPointerData *place, Snapshot snapshot,
  * another transaction holds it and wait is LockWaitSkip, or if it was removed.
  */
 bool
+spool_tables_lock(SpoolTables *tables, const SpoolStream *stream,
+				  LockWaitPolicy wait)
+{
+	spool_snapshot_renew(&tables->newest);
+	return lock_row(tables->streams, &stream->tid, tables->newest.snapshot,
+					tables->slot, wait);
+}
+
+/*
+ * Wait for the lock of a stream that an earlier transaction had.  *unchanged:
+ * nobody had it in between, so that the state appended then is the newest.
+ *
+ * Who locks a row leaves its transaction's id there.  It is read before the
+ * lock is taken; if no transaction has ended in between, it was still there.
+ */
+bool
+spool_tables_lock_again(SpoolTables *tables, const SpoolStream *stream,
+						TransactionId earlier, bool *unchanged)
+{
+	TransactionId last;
+	int64		serial;
+
+	spool_snapshot_renew(&tables->newest);
+	serial = tables->newest.serial;
+	last = last_locker(tables, stream);
+	if (!spool_tables_lock(tables, stream, LockWaitBlock))
+		return false;
+	spool_snapshot_renew(&tables->newest);
+	*unchanged = TransactionIdIsValid(last) && last == earlier &&
+		serial == tables->newest.serial;
+	return true;
+}
+
+/* The transaction that locked a stream last, as far as its row tells. */
+static TransactionId
+last_locker(SpoolTables *tables, const SpoolStream *stream)
+{
+	TransactionId last = InvalidTransactionId;
+	ItemPointerData tid = stream->tid;
+	HeapTuple	tuple;
+	bool		should_free;
+
+	if (!table_tuple_fetch_row_version(tables->streams, &tid, SnapshotAny,
+									   tables->slot))
+		return last;
+	tuple = ExecFetchSlotHeapTuple(tables->slot, false, &should_free);
+	if (!(tuple->t_data->t_infomask & HEAP_XMAX_IS_MULTI))
+		last = HeapTupleHeaderGetRawXmax(tuple->t_data);
+	if (should_free)
+		heap_freetuple(tuple);
+	ExecClearTuple(tables->slot);
+	return last;
+}
+
+/* Lock one stream alone. */
+bool
 spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait)
 {
 	Relation	heap = table_open(spool_relation_oid("stream"), RowShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		locked = lock_row(heap, &stream->tid, snapshot, wait);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	SpoolSnapshot newest = {0};
+	bool		locked;
 
-	UnregisterSnapshot(snapshot);
+	spool_snapshot_renew(&newest);
+	locked = lock_row(heap, &stream->tid, newest.snapshot, slot, wait);
+	spool_snapshot_end(&newest);
+	ExecDropSingleTupleTableSlot(slot);
 	table_close(heap, NoLock);
 	return locked;
 }
@@ -358,7 +448,7 @@ find_numbering(int64 stream, LOCKMODE lockmode, bool lock, LockWaitPolicy wait)
 
 		result = DatumGetBool(slot_getattr(slot, NUMBERING_BY_QUEUE, &null)) ?
 			NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER;
-		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, wait))
+		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, slot, wait))
 			result = NUMBERED_BY_NOBODY;
 	}
 	index_endscan(desc);

@@ -26,6 +26,16 @@ typedef struct SpoolStream
 	ItemPointerData tid;		/* of its row, which never moves */
 } SpoolStream;
 
+/* What a look for work, or a settlement, of many streams uses. */
+typedef struct SpoolTables
+{
+	SpoolSnapshot newest;
+	Relation	streams;		/* to lock them */
+	TupleTableSlot *slot;
+	SpoolStates states;
+	SpoolScan	packets;
+} SpoolTables;
+
 /* A walk over the streams of a queue in order of their names. */
 typedef struct SpoolStreamWalk
 {
@@ -52,6 +62,13 @@ extern bool spool_stream_by_id(SpoolQueue *queue, int64 id,
 extern void spool_stream_get(SpoolQueue *queue, const char *name,
 							 SpoolStream *stream);
 extern bool spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait);
+extern void spool_tables_open(SpoolTables *tables);
+extern void spool_tables_close(SpoolTables *tables);
+extern bool spool_tables_lock(SpoolTables *tables, const SpoolStream *stream,
+							  LockWaitPolicy wait);
+extern bool spool_tables_lock_again(SpoolTables *tables,
+									const SpoolStream *stream,
+									TransactionId earlier, bool *unchanged);
 extern void spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
 									const char *after);
 extern bool spool_stream_walk_next(SpoolStreamWalk *walk,
@@ -60,6 +77,8 @@ extern TransactionId spool_stream_walk_locker(SpoolStreamWalk *walk);
 extern void spool_stream_walk_end(SpoolStreamWalk *walk);
 extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 							   SpoolState *state);
+extern void spool_stream_no_state(SpoolQueue *queue, const SpoolStream *stream)
+			pg_attribute_noreturn();
 extern void spool_stream_open(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream, SpoolState *state);
 extern void spool_stream_blocked(SpoolQueue *queue, const SpoolStream *stream,

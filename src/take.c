@@ -145,7 +145,6 @@ spool_hand_out_end(FunctionCallInfo fcinfo, SpoolDispatch *d)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext row_context;
-	ListCell   *cell;
 	int			handed = 0;
 
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "spool job",
@@ -176,8 +175,7 @@ spool_hand_out_end(FunctionCallInfo fcinfo, SpoolDispatch *d)
 		}
 	}
 	if (d->mode != DISPATCH_PEEK)
-		foreach(cell, d->picks)
-			spool_pick_finish(d, lfirst(cell));
+		spool_picks_finish(d, d->picks);
 	if (handed == 0 && d->conflict[0] != 0)
 		spool_dispatch_raise_conflict(d);
 }

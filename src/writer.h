@@ -6,7 +6,11 @@
 #ifndef SPOOL_WRITER_H
 #define SPOOL_WRITER_H
 
+#include "access/heapam.h"
 #include "nodes/execnodes.h"
+
+/* Rows that are inserted together at the most: some pages' worth. */
+#define SPOOL_WRITER_ROWS	256
 
 /* A table opened for writing, with its indexes. */
 typedef struct SpoolWriter
@@ -14,10 +18,15 @@ typedef struct SpoolWriter
 	Relation	rel;
 	EState	   *estate;
 	ResultRelInfo *result;
+	BulkInsertState bulk;		/* NULL for a single row */
+	int			nslots;			/* made */
+	int			nrows;			/* in slots, not yet inserted */
+	TupleTableSlot *slots[SPOOL_WRITER_ROWS];
 } SpoolWriter;
 
-extern void spool_writer_open(SpoolWriter *writer, const char *table);
+extern void spool_writer_open(SpoolWriter *writer, const char *table,
+							  int nrows);
+extern Datum *spool_writer_row(SpoolWriter *writer, bool **nulls);
 extern void spool_writer_close(SpoolWriter *writer);
-extern TupleTableSlot *spool_writer_slot(SpoolWriter *writer);
 
 #endif							/* SPOOL_WRITER_H */

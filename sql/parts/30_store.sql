@@ -49,7 +49,7 @@ CREATE TABLE spool.state (
     application    pg_catalog.text,
     failure        pg_catalog.text,
     paused         pg_catalog.text,
-    PRIMARY KEY (consumer, stream, version)
+    PRIMARY KEY (stream, consumer, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.5);
 CREATE INDEX state_claim ON spool.state (runner) WHERE deadline IS NOT NULL;
 COMMENT ON TABLE spool.state IS 'appended states of streams; the one with the highest version holds';

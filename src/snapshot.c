@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ * snapshot.c
+ *	  The newest snapshot, for several reads.
+ *
+ * State and packets are read with a snapshot taken after the lock of their
+ * stream.  Whoever reads renews the snapshot first.  If no transaction has
+ * ended since it was taken and nothing was written in this one, a new one
+ * would be the same; so it is kept, and what was read with it under the same
+ * serial holds and need not be read again.
+ *
+ * A renewal ends the scans that were begun before it.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/snapmgr.h"
+
+#include "snapshot.h"
+#include "spiutil.h"
+#include "spool.h"
+
+/* Make it the newest; *newest is zero before the first time. */
+void
+spool_snapshot_renew(SpoolSnapshot *newest)
+{
+	Snapshot	latest = spool_newest_snapshot();
+	uint64		completed = latest->snapXactCompletionCount;
+
+	if (newest->snapshot != NULL && completed != 0 &&
+		completed == newest->completed &&
+		latest->curcid == newest->snapshot->curcid)
+		return;
+	spool_snapshot_end(newest);
+	newest->snapshot = RegisterSnapshot(latest);
+	newest->completed = completed;
+	newest->serial++;
+}
+
+void
+spool_snapshot_end(SpoolSnapshot *newest)
+{
+	if (newest->snapshot != NULL)
+		UnregisterSnapshot(newest->snapshot);
+	newest->snapshot = NULL;
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ * snapshot.h
+ *	  The newest snapshot, for several reads.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_SNAPSHOT_H
+#define SPOOL_SNAPSHOT_H
+
+#include "utils/snapshot.h"
+
+typedef struct SpoolSnapshot
+{
+	Snapshot	snapshot;		/* registered, or NULL */
+	uint64		completed;		/* transactions that had ended; 0 = not known */
+	int64		serial;			/* counts the snapshots taken */
+} SpoolSnapshot;
+
+extern void spool_snapshot_renew(SpoolSnapshot *newest);
+extern void spool_snapshot_end(SpoolSnapshot *newest);
+
+#endif							/* SPOOL_SNAPSHOT_H */
