@@ -27,6 +27,7 @@
 #include "program.h"
 #include "queue.h"
 #include "schedule.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
@@ -336,6 +337,7 @@ spool_drop_queue(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(queue->id);
 	(void) spool_exec_alone(&plan, values, NULL);
 	spool_queue_changed();
+	spool_hint(queue->id, SPOOL_ALL_STREAMS);	/* who waits for it */
 	PG_RETURN_VOID();
 }
 

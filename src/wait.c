@@ -9,8 +9,8 @@
  * an xid.
  *
  * With shared memory it sleeps until it is told of news, or something is due;
- * what happens after spool_wait_begin is not missed.  Without, it looks again
- * each spool.sweep_interval.
+ * what happens after spool_wait_begin is not missed.  Without, and on a
+ * standby, it looks again each spool.sweep_interval.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -115,7 +115,7 @@ sleep_until(int32 queue, bool told, TimestampTz due)
 static void
 wait_for(const char *name, int32 id, TimestampTz end)
 {
-	bool		told = spool_wait_begin(id);
+	bool		told = !RecoveryInProgress() && spool_wait_begin(id);
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext round = AllocSetContextCreate(context, "spool wait",
 												ALLOCSET_DEFAULT_SIZES);
