@@ -61,13 +61,16 @@ END $$;
 CREATE TABLE bench.sent (seq int8, at timestamptz);
 CREATE TABLE bench.begun (seq int8, at timestamptz);
 
--- Let workers empty a queue: how many of its jobs a second.
+-- Let workers empty a paused queue: how many of its jobs a second.
 CREATE PROCEDURE bench.drain(queue text, workers int, jobs int, INOUT rate float8 = 0)
 LANGUAGE plpgsql AS $$
 DECLARE
-    started timestamptz := clock_timestamp();
+    started timestamptz;
 BEGIN
     PERFORM spool.alter_queue(queue, workers => workers);
+    COMMIT;
+    started := clock_timestamp();
+    PERFORM spool.resume_queue(queue);
     LOOP
         COMMIT;
         EXIT WHEN NOT EXISTS (SELECT FROM spool.workers w WHERE w.queue = drain.queue)
@@ -75,7 +78,7 @@ BEGIN
         PERFORM pg_sleep(0.01);
     END LOOP;
     rate := jobs / extract(epoch FROM clock_timestamp() - started);
-    PERFORM spool.alter_queue(queue, workers => 0);
+    PERFORM spool.pause_queue(queue);
 END $$;
 
 -- The counterpart of claims: a table with pgmq's columns and indexes.

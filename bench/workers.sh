@@ -8,11 +8,12 @@ fill()
 			FROM bench.batch, generate_series(1, $2) stream" CHECKPOINT >/dev/null
 }
 
-# queue NAME COMMAND: make it, if it is not there
+# queue NAME COMMAND: make it, if it is not there, paused.  Workers that have
+# emptied it once stay, so that only the first turn sees them start.
 queue()
 {
 	sql "" "SELECT spool.create_queue('$1', if_not_exists => true)" \
-		"SELECT spool.$2" >/dev/null
+		"SELECT spool.pause_queue('$1')" "SELECT spool.$2" >/dev/null
 }
 
 drain() { sql "" "CALL bench.drain('$1', $2, $3)"; }
