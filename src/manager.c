@@ -12,7 +12,7 @@
  * but not since the sweep before; where it never gets quiet, once a minute:
  * hints may get lost, or name too little.  After the last activity come that
  * sweep and one upkeep, then nothing.  Without preload, all queues are swept
- * all the time: other sessions give no hints.
+ * all the time, and scheduled jobs looked for: other sessions give no hints.
  *
  * One session lock says that a database has its manager; a second one, in the
  * case without preload, where its shared memory is.  The manager holds no
@@ -85,7 +85,6 @@ static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
 static void do_upkeep(void);
-static void poll_changes(void);
 static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
 
@@ -359,12 +358,6 @@ do_upkeep(void)
 		spool_maintain_now();
 }
 
-/* The beginning of a transaction learns of changes. */
-static void
-poll_changes(void)
-{
-}
-
 /*
  * Have queues looked at: those where it was quiet since the last sweep, but
  * not before that; the others now and then.  Polling, all.
@@ -376,7 +369,7 @@ sweep(TimestampTz now)
 	bool		more = polling;
 
 	if (polling)
-		(void) transact("spool: polling", poll_changes);
+		work_schedule(now);		/* its transaction learns of changes, too */
 	spool_lock();
 	spool_my_slot->active = false;
 	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)

@@ -39,10 +39,27 @@ SELECT spool.skip_gap('inbox', reason => 'sender lost it');
 SELECT seq FROM spool.take('inbox', 10);
 SELECT queue, stream, action, first_seq, last_seq, reason FROM spool.actions;
 
+-- claims, for work outside of the database
+SELECT spool.enqueue_many('mail', ARRAY['sixth', 'seventh', 'eighth']);
+SELECT seq, convert_from(payload, 'UTF8') AS payload, attempt FROM spool.claim('mail', 2);
+SELECT stream, jobs, lease_until - since BETWEEN '4 min 59 s' AND '5 min' AS lease FROM spool.claims;
+SELECT seq, state FROM spool.ls('mail');
+SELECT spool.nack(c.claim_id, spool.packet_id('mail', 7), 'no answer') FROM spool.claims c;
+SELECT seq, state, attempts FROM spool.ls('mail');
+SELECT spool.ack(0);
+
+-- later, and only once
+SELECT spool.enqueue('mail', 'ninth', key => '9'), spool.enqueue('mail', 'ninth', key => '9') AS again, spool.enqueue('mail', 'later', run_at => '2100-01-01Z') AS later;
+SELECT seq, state FROM spool.ls('mail');
+
 -- two packets with one number
 SELECT w.status FROM spool.write('inbox', spool.make_packet(5, 'x'::text, nanos => 1)) w;
 SELECT w.status FROM spool.write('inbox', spool.make_packet(5, 'y'::text, nanos => 1)) w;
 SELECT seq, state FROM spool.ls('inbox');
+
+-- what waits, and why
+SELECT queue, waiting, ready_streams, blocked_streams, enqueued, done, failed, dead FROM spool.stat_queues ORDER BY queue;
+SELECT queue, stream, cursor, waiting, state, regexp_replace(reason, '[0-9]+ and [0-9]+', 'N and N') AS reason FROM spool.stat_streams ORDER BY queue, stream;
 
 -- refusals
 SELECT spool.create_queue('mail');
@@ -50,6 +67,7 @@ SELECT spool.create_queue('mail', if_not_exists => true);
 SELECT spool.create_queue('x', order_by => 'fifo');
 SELECT spool.create_queue('x', on_error => 'ignore');
 SELECT spool.create_queue('x', timeout => '-1 s');
+SELECT spool.create_queue('x', workers => -1);
 SELECT spool.enqueue('nowhere', 'x');
 SELECT spool.enqueue('inbox', 'x');
 SELECT * FROM spool.take('mail', -1);
@@ -59,6 +77,9 @@ SELECT spool.write('inbox', 'text');
 BEGIN;
 CALL spool.process('mail');
 ROLLBACK;
+BEGIN;
+CALL spool.wait('mail', '1 s');
+ROLLBACK;
 SELECT spool.set_program('mail', '/bin/true');
 BEGIN READ ONLY;
 SELECT spool.enqueue('mail', 'x');
@@ -66,12 +87,13 @@ ROLLBACK;
 
 SELECT spool.drop_queue('inbox', force => true);
 SELECT spool.drop_queue('inbox', if_exists => true);
-SELECT queue, order_by, append_only, max_attempts, on_error, timeout, retention, history FROM spool.queues ORDER BY queue;
+SELECT queue, order_by, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, retention, history, workers FROM spool.queues ORDER BY queue;
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues;
 DROP TABLE sent;
 
--- settings
-SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY name;
+-- settings; one more needs a restart where the library is preloaded
+SELECT name, boot_val, unit, CASE WHEN name = 'spool.max_workers' THEN 'either' ELSE context END AS context, vartype
+  FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY name COLLATE "C";
 
 -- what can be called, and looked at
 SELECT p.proname COLLATE "C" AS name, pg_get_function_arguments(p.oid) AS arguments

@@ -359,6 +359,11 @@ ok($plain->poll_query_until('postgres', 'SELECT count(*) FROM done', '1'),
 $plain->safe_psql('postgres', q{SELECT spool.enqueue('q', 'x')});
 ok($plain->poll_query_until('postgres', 'SELECT count(*) FROM done', '2'),
 	'by polling');
+$plain->safe_psql('postgres',
+	q{SELECT spool.enqueue('q', 'x', 'due', run_at => clock_timestamp() + '1 s')});
+ok( $plain->poll_query_until(
+		'postgres', q{SELECT count(*) FROM done WHERE stream = 'due'}, '1'),
+	'also what is scheduled');
 is( $plain->safe_psql(
 		'postgres',
 		q{SELECT string_agg(state, ' ' ORDER BY state) FROM spool.workers}) =~
@@ -375,7 +380,7 @@ is($plain->safe_psql('postgres', sprintf($processes, 'manager')),
 	'0', 'and the manager');
 $plain->safe_psql('postgres', q{SELECT spool.enqueue('q', 'x')});
 $plain->safe_psql('postgres', 'SELECT spool.start()');
-ok($plain->poll_query_until('postgres', 'SELECT count(*) FROM done', '3'),
+ok($plain->poll_query_until('postgres', 'SELECT count(*) FROM done', '4'),
 	'start() again');
 $plain->append_conf('postgresql.conf', 'max_worker_processes = 1');
 $plain->restart;
