@@ -363,6 +363,8 @@ tell_one(const Pending *one, bool committed)
 			entry = spool_entry_make(MyDatabaseId, one->queue);
 		if (entry == NULL)
 			return;
+		if (entry->rates_at == 0)
+			entry->rates_since = now;
 		decay(entry, now, entry->rates);
 		for (int i = 0; i < SPOOL_NUM_RATES; i++)
 			entry->rates[i] += one->stream / rate_seconds[i];
@@ -485,12 +487,13 @@ decay(SpoolEntry *entry, TimestampTz now, float8 *rates)
 }
 
 /*
- * Jobs per second of a queue, over 1, 5 and 15 minutes; false if nobody
- * counts.
+ * Jobs per second of a queue, over 1, 5 and 15 minutes, or as long as they
+ * are counted; false if nobody counts.
  */
 bool
 spool_rates(int32 queue, float8 *rates)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	SpoolEntry *entry;
 
 	if (spool_shared == NULL)
@@ -498,8 +501,14 @@ spool_rates(int32 queue, float8 *rates)
 	memset(rates, 0, SPOOL_NUM_RATES * sizeof(float8));
 	LWLockAcquire(&spool_shared->lock, LW_SHARED);
 	entry = spool_entry_find(MyDatabaseId, queue);
-	if (entry != NULL)
-		decay(entry, GetCurrentTimestamp(), rates);
+	if (entry != NULL && entry->rates_at != 0)
+	{
+		float8		age = Max(now - entry->rates_since, USECS_PER_SEC) / 1000000.0;
+
+		decay(entry, now, rates);
+		for (int i = 0; i < SPOOL_NUM_RATES; i++)
+			rates[i] /= 1 - exp(-age / rate_seconds[i]);
+	}
 	spool_unlock();
 	return true;
 }

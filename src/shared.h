@@ -128,7 +128,8 @@ typedef struct SpoolEntry
 	uint64		news;			/* counts what waiters are told */
 	ConditionVariable cv;
 	float8		rates[SPOOL_NUM_RATES]; /* jobs per second; see hint.c */
-	TimestampTz rates_at;
+	TimestampTz rates_since;	/* jobs are counted since then */
+	TimestampTz rates_at;		/* the rates are of then; 0 = none counted */
 } SpoolEntry;
 
 /* What the launcher is told about a database. */

@@ -52,7 +52,7 @@ SELECT q.name AS queue, s.waiting, s.oldest, s.ready_streams,
        COALESCE(t.duplicates, 0) AS duplicates,
        s.superseded, r.rates,
        CASE WHEN s.waiting = 0 THEN pg_catalog.make_interval()
-            WHEN r.rates[1] >= 0.001 THEN pg_catalog.make_interval(secs => s.waiting / r.rates[1])
+            WHEN r.rates[1] >= 0.001 AND s.ready_streams + s.running > 0 THEN pg_catalog.make_interval(secs => s.waiting / r.rates[1])
        END AS drained_in
   FROM spool.queue q
  CROSS JOIN LATERAL (
