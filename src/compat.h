@@ -46,6 +46,13 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 18 has a word of its own */
+#if PG_VERSION_NUM >= 180000
+#define compat_noreturn	pg_noreturn
+#else
+#define compat_noreturn	pg_attribute_noreturn()
+#endif
+
 /* 17 moved the local transaction id */
 #if PG_VERSION_NUM >= 170000
 #define compat_my_lxid	(MyProc->vxid.lxid)

@@ -12,6 +12,7 @@
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 
+#include "compat.h"
 #include "queue.h"
 #include "state.h"
 #include "store.h"
@@ -77,8 +78,7 @@ extern TransactionId spool_stream_walk_locker(SpoolStreamWalk *walk);
 extern void spool_stream_walk_end(SpoolStreamWalk *walk);
 extern void spool_stream_state(SpoolQueue *queue, const SpoolStream *stream,
 							   SpoolState *state);
-extern void spool_stream_no_state(SpoolQueue *queue, const SpoolStream *stream)
-			pg_attribute_noreturn();
+extern compat_noreturn void spool_stream_no_state(SpoolQueue *queue, const SpoolStream *stream);
 extern void spool_stream_open(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream, SpoolState *state);
 extern void spool_stream_blocked(SpoolQueue *queue, const SpoolStream *stream,
