@@ -23,7 +23,7 @@
 #include "state.h"
 
 static void reclaim_orphan(SpoolDispatch *d, SpoolPick *pick,
-						   const SpoolOrphan *orphan, bool alone);
+						   const SpoolOrphan *orphan, int npackets);
 static void count_orphan(SpoolDispatch *d, SpoolPick *pick, int64 packet_id,
 						 int32 attempts, TimestampTz since,
 						 const char *reason);
@@ -83,25 +83,29 @@ spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick)
 		if (one->due != 0 && one->due > GetCurrentTimestamp())
 			spool_look_again(d, pick->stream.id, one->due);
 		else if (one->due != 0 || !spool_runner_alive(one->runner))
-			reclaim_orphan(d, pick, one, next - i == 1);
+			reclaim_orphan(d, pick, one, next - i);
 	}
 }
 
 /*
  * The packets of one dead runner; if it had only one, that is counted, and
- * the policy of the queue applies after the last attempt.
+ * the policy of the queue applies after the last attempt.  All or none: while
+ * somebody ends the claim that has them, none.
  */
 static void
 reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
-			   bool alone)
+			   int npackets)
 {
 	static SpoolPlan plan = {
-		"UPDATE spool.kept SET state = 'ready', runner = 0, due = $4,"
-		" role = NULL, application = NULL, message = $5,"
-		" attempts = attempts + $3 WHERE packet_id IN"
+		"WITH locked AS MATERIALIZED"
 		" (SELECT packet_id FROM spool.kept WHERE stream = $1 AND runner = $2"
-		"   AND state = 'running' FOR UPDATE SKIP LOCKED)"
-		" RETURNING attempts, since",
+		"   AND state = 'running' AND (due IS NULL OR due <= clock_timestamp())"
+		"   ORDER BY packet_id FOR UPDATE SKIP LOCKED)"
+		" UPDATE spool.kept SET state = 'ready', runner = 0, due = $4,"
+		" role = NULL, application = NULL, message = $5,"
+		" attempts = attempts + CASE $3 WHEN 1 THEN 1 ELSE 0 END"
+		" WHERE packet_id IN (SELECT packet_id FROM locked)"
+		" AND (SELECT count(*) FROM locked) = $3 RETURNING attempts, since",
 		SPI_OK_UPDATE_RETURNING,
 		PLAN_ARGS(INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID)
 	};
@@ -113,15 +117,15 @@ reclaim_orphan(SpoolDispatch *d, SpoolPick *pick, const SpoolOrphan *orphan,
 	SpoolSpi	spi;
 	bool		count;
 
-	if (alone && orphan->due == 0)
+	if (npackets == 1 && orphan->due == 0)
 		due += USECS_PER_SEC;
 	values[0] = Int64GetDatum(pick->stream.id);
 	values[1] = Int64GetDatum(orphan->runner);
-	values[2] = Int32GetDatum(alone ? 1 : 0);
+	values[2] = Int32GetDatum(npackets);
 	values[3] = TimestampTzGetDatum(due);
 	values[4] = CStringGetTextDatum(reason);
 	spool_spi_begin(&spi);
-	count = spool_exec(&plan, values, NULL) == 1 && alone;
+	count = spool_exec(&plan, values, NULL) == 1 && npackets == 1;
 	if (count)
 	{
 		attempts = DatumGetInt32(spool_field(0, 1, NULL));
