@@ -61,7 +61,7 @@ typedef struct NoneStart
 static HTAB *none_starts = NULL;
 
 static void group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick,
-						int64 from, ScanDirection direction);
+						int64 from, ScanDirection direction, int64 want);
 static bool group_next(GroupScan *group);
 static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
@@ -95,12 +95,12 @@ copy_packet(SpoolRow *row)
 
 static void
 group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick, int64 from,
-			ScanDirection direction)
+			ScanDirection direction, int64 want)
 {
 	memset(group, 0, sizeof(GroupScan));
 	group->scan = &d->tables->packets;
 	spool_store_seek(group->scan, pick->stream.id, from, PG_INT64_MAX,
-					 direction);
+					 direction, want);
 }
 
 static int
@@ -328,7 +328,7 @@ collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
 	GroupScan	group;
 
-	group_begin(&group, d, pick, pick->from, ForwardScanDirection);
+	group_begin(&group, d, pick, pick->from, ForwardScanDirection, want);
 	while (want > 0 && !pick->ended)
 	{
 		if (!group_next(&group) || group.rows[0].packet_id > d->mark)
@@ -355,7 +355,7 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 	int64		want = 1;
 	bool		more = true;
 
-	group_begin(&group, d, pick, pick->state.next, BackwardScanDirection);
+	group_begin(&group, d, pick, pick->state.next, BackwardScanDirection, 0);
 	while (more && group_next(&group))
 	{
 		if (group.rows[0].packet_id > d->mark)
@@ -376,7 +376,7 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 	GroupScan	group;
 	bool		stopped = false;
 
-	group_begin(&group, d, pick, from, ForwardScanDirection);
+	group_begin(&group, d, pick, from, ForwardScanDirection, 0);
 	while (want > 0 && !stopped && group_next(&group))
 		for (int i = 0; i < group.nrows; i++)
 		{
@@ -453,7 +453,7 @@ collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
 	bool		skipped = false;
 
 	spool_store_seek(scan, pick->stream.id, from, PG_INT64_MAX,
-					 ForwardScanDirection);
+					 ForwardScanDirection, 0);
 	while (spool_store_scan_next(scan, &row) && row.position < below)
 	{
 		bool		twin = spool_collected(pick, &row);

@@ -48,6 +48,8 @@ typedef enum Look
 static void look_for_work(SpoolDispatch *d, const char *stream);
 static void read_state(SpoolDispatch *d, const SpoolStream *stream,
 					   SpoolState *state);
+static bool first_packet(SpoolDispatch *d, const SpoolStream *stream,
+						 int64 from, SpoolRow *row);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
@@ -159,6 +161,25 @@ read_state(SpoolDispatch *d, const SpoolStream *stream, SpoolState *state)
 		spool_stream_no_state(d->queue, stream);
 }
 
+/*
+ * The first packet of a stream, not below a position, without its bytes;
+ * false if there is none.
+ */
+static bool
+first_packet(SpoolDispatch *d, const SpoolStream *stream, int64 from,
+			 SpoolRow *row)
+{
+	SpoolScan  *scan = &d->tables->packets;
+	bool		found;
+
+	spool_store_seek(scan, stream->id, from, PG_INT64_MAX,
+					 ForwardScanDirection,
+					 spool_by_number(d->order) ? 1 : 0);
+	found = spool_store_scan_next(scan, row);
+	row->packet = NULL;
+	return found;
+}
+
 /* A stream may be ready at a time: remember it, and let workers know. */
 void
 spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
@@ -208,10 +229,10 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 	if (state.ahead > 0)
 		return LOOK_WORK;
 	if (d->order == ORDER_TIMESTAMP)
-		return spool_store_first(&d->tables->packets, stream->id, state.low, &first) ||
-			spool_store_first(&d->tables->packets, stream->id, PG_INT64_MIN, &first) ?
+		return first_packet(d, stream, state.low, &first) ||
+			first_packet(d, stream, PG_INT64_MIN, &first) ?
 			LOOK_WORK : LOOK_NOTHING;
-	if (!spool_store_first(&d->tables->packets, stream->id, state.next, &first))
+	if (!first_packet(d, stream, state.next, &first))
 		return LOOK_NOTHING;
 	if (first.seq == state.next || d->order != ORDER_SEQUENCE ||
 		spool_numbering(stream->id) == NUMBERED_BY_QUEUE)
@@ -452,7 +473,7 @@ pass_gap(SpoolDispatch *d, SpoolPick *pick)
 		spool_look_again(d, pick->stream.id, now + USECS_PER_SEC);
 		return;
 	}
-	if (!spool_store_first(&d->tables->packets, pick->stream.id, state->next, &first) ||
+	if (!first_packet(d, &pick->stream, state->next, &first) ||
 		first.seq == state->next)
 		return;
 	if (d->queue->gap_timeout_ms > 0 &&

@@ -50,7 +50,8 @@ enum
 /* Columns of its index; what differs most comes first. */
 enum
 {
-	INDEX_STREAM = 1, INDEX_CONSUMER, INDEX_VERSION, INDEX_COLUMNS = INDEX_VERSION
+	INDEX_STREAM = 1, INDEX_CONSUMER, INDEX_VERSION,
+	INDEX_COLUMNS = INDEX_VERSION
 };
 
 static TransactionId slot_writer(TupleTableSlot *slot);
@@ -203,7 +204,7 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 	{
 		int64		stream;
 		int64		version;
-	}			seen[256];
+	}			seen[4096];
 	int			place = (int) (stream % lengthof(seen));
 	bool		hint = seen[place].stream == stream;
 

@@ -7,8 +7,8 @@
  * leaves the packet, so a snapshot held elsewhere makes nothing slower.  One
  * index has (stream, position, seq); a BRIN index finds a packet by its id.
  *
- * Every read is made with GetLatestSnapshot(), at every isolation level.
- * Whoever decides by what it reads holds the stream's lock (stream.c).
+ * Every read is made with the newest snapshot (snapshot.c), at every isolation
+ * level.  Whoever decides by what it reads holds the stream's lock (stream.c).
  *
  * Rows below a stream's cursor are consumed; spool_store_purge removes them,
  * and states that are not the newest, in sets.  It needs no lock: a committed
@@ -63,6 +63,8 @@ typedef struct RemovedRow
 static RemovedRow *removed = NULL;	/* in TopTransactionContext */
 static LocalTransactionId removed_lxid = InvalidLocalTransactionId;
 
+static int64 *place_of(int64 stream);
+static void read_range(SpoolScan *scan, int64 from, int64 to);
 static void fill_row(SpoolRow *row, TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
 static bool find_removed(int64 packet_id, SpoolRow *row);
@@ -121,15 +123,15 @@ spool_store_close(SpoolScan *scan)
 
 /*
  * Scan a stream's packets from a position to another with the newest
- * snapshot, upwards or downwards.  A bound is worth giving: a scan reads at
- * once all index entries of its range that are on one page.
+ * snapshot, upwards or downwards.  want: so many from there upwards, one after
+ * the other, are wanted, as far as is known; 0: it is not known.
  *
  * A scan that was just begun and asked for its first packet only begins again
  * without a look if nothing has changed since.
  */
 void
 spool_store_seek(SpoolScan *scan, int64 stream, int64 from, int64 to,
-				 ScanDirection direction)
+				 ScanDirection direction, int64 want)
 {
 	spool_snapshot_renew(scan->newest);
 	if (scan->serial == scan->newest->serial && scan->asked <= 1 &&
@@ -148,8 +150,33 @@ spool_store_seek(SpoolScan *scan, int64 stream, int64 from, int64 to,
 	scan->done = false;
 	scan->again = false;
 	scan->asked = 0;
+	if (want > 0 && want < to - from && *place_of(stream) == stream)
+		read_range(scan, from, from + want);
+	else
+		read_range(scan, from, to);
+}
+
+/*
+ * Where a stream is remembered that had more than one packet when this backend
+ * scanned it last.  A scan reads at once all index entries of its range that
+ * are on one page, so of such a stream no more are read at first than are
+ * wanted.  Nothing else depends on it.
+ */
+static int64 *
+place_of(int64 stream)
+{
+	static int64 deep[4096];
+
+	return &deep[stream % lengthof(deep)];
+}
+
+/* Let a scan read a range of positions. */
+static void
+read_range(SpoolScan *scan, int64 from, int64 to)
+{
+	scan->bound = to;
 	ScanKeyInit(&scan->keys[0], STORE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(stream));
+				Int64GetDatum(scan->stream));
 	ScanKeyInit(&scan->keys[1], STORE_POSITION, BTGreaterEqualStrategyNumber,
 				F_INT8GE, Int64GetDatum(from));
 	ScanKeyInit(&scan->keys[2], STORE_POSITION, BTLessEqualStrategyNumber,
@@ -167,14 +194,19 @@ spool_store_scan_next(SpoolScan *scan, SpoolRow *row)
 {
 	Assert(scan->serial == scan->newest->serial);
 	scan->asked++;
-	if (!scan->again &&
-		(scan->done ||
-		 !index_getnext_slot(scan->desc, scan->direction, scan->slot)))
+	while (!scan->again && !scan->done &&
+		   !index_getnext_slot(scan->desc, scan->direction, scan->slot))
 	{
-		scan->done = true;
-		return false;
+		if (scan->bound == scan->to)
+			scan->done = true;
+		else
+			read_range(scan, scan->bound + 1, scan->to);
 	}
 	scan->again = false;
+	if (scan->asked == 2)
+		*place_of(scan->stream) = scan->done ? 0 : scan->stream;
+	if (scan->done)
+		return false;
 	fill_row(row, scan->slot);
 	return true;
 }
@@ -197,7 +229,7 @@ spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 {
 	memset(&scan->own, 0, sizeof(scan->own));
 	spool_store_open(scan, &scan->own);
-	spool_store_seek(scan, stream, from, to, direction);
+	spool_store_seek(scan, stream, from, to, direction, 0);
 }
 
 void
@@ -345,13 +377,15 @@ spool_store_find(SpoolRow *row)
  * false if there is none.
  */
 bool
-spool_store_first(SpoolScan *scan, int64 stream, int64 from, SpoolRow *row)
+spool_store_first(int64 stream, int64 from, SpoolRow *row)
 {
+	SpoolScan	scan;
 	bool		found;
 
-	spool_store_seek(scan, stream, from, PG_INT64_MAX, ForwardScanDirection);
-	found = spool_store_scan_next(scan, row);
+	spool_store_scan_begin(&scan, stream, from, ForwardScanDirection);
+	found = spool_store_scan_next(&scan, row);
 	row->packet = NULL;
+	spool_store_scan_end(&scan);
 	return found;
 }
 

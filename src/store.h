@@ -40,6 +40,7 @@ typedef struct SpoolScan
 	int64		stream;
 	int64		from;
 	int64		to;
+	int64		bound;			/* the index is read up to here as yet */
 	ScanDirection direction;
 	int			asked;			/* so often for the next packet */
 	bool		done;			/* the index scan must not be asked again */
@@ -50,7 +51,7 @@ typedef struct SpoolScan
 extern void spool_store_append(const SpoolRow *rows, int nrows);
 extern void spool_store_open(SpoolScan *scan, SpoolSnapshot *newest);
 extern void spool_store_seek(SpoolScan *scan, int64 stream, int64 from,
-							 int64 to, ScanDirection direction);
+							 int64 to, ScanDirection direction, int64 want);
 extern void spool_store_close(SpoolScan *scan);
 extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
 								   int64 from, ScanDirection direction);
@@ -62,8 +63,7 @@ extern void spool_store_scan_end(SpoolScan *scan);
 extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);
 extern void spool_store_remove(const SpoolRow *row);
 extern bool spool_store_find(SpoolRow *row);
-extern bool spool_store_first(SpoolScan *scan, int64 stream, int64 from,
-							  SpoolRow *row);
+extern bool spool_store_first(int64 stream, int64 from, SpoolRow *row);
 extern int64 spool_store_count(int64 stream, int64 from, int64 below);
 extern int64 spool_store_highest(int64 stream, int64 from);
 extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);

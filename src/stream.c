@@ -13,6 +13,7 @@
  * Producers never wait for consumers, nor consumers for producers.  A stream
  * and its first state are written together.  Who finds a stream must lock it
  * before it reads the state it decides by (store.c states the snapshot rule).
+ * Who consumes many streams opens what it needs of all of them once.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(64);
+SELECT plan(65);
 
 CREATE FUNCTION pg_temp.put(queue text, seqs bigint[], stream text = '', second int = 0, kind text = 'command') RETURNS void
 LANGUAGE sql AS $$
@@ -46,6 +46,9 @@ SELECT is(pg_temp.taken('rr'), 'C1', 'F17: then of C');
 SELECT is(pg_temp.taken('rr'), 'A2', 'F17: and round again');
 SELECT spool.create_queue('rr0'), pg_temp.put('rr0', '{1,2}', ''), pg_temp.put('rr0', '{1,2}', 'A') \g /dev/null
 SELECT is(concat_ws(' ', pg_temp.taken('rr0'), pg_temp.taken('rr0'), pg_temp.taken('rr0'), pg_temp.taken('rr0')), '1 A1 2 A2', 'so with the stream without a name');
+SELECT spool.create_queue('holes'), spool.enqueue_many('holes', array_fill('x'::text, '{12}')) \g /dev/null
+SELECT spool.discard('holes', spool.packet_id('holes', n)) FROM generate_series(3, 11) n \g /dev/null
+SELECT is(concat_ws(' ', pg_temp.taken('holes'), pg_temp.taken('holes'), pg_temp.taken('holes')), '1 2 12', 'one at a time over numbers that are gone');
 SELECT is(pg_temp.taken('rr', 3), 'A3 B2 C2', 'F17: three of three streams, sorted by the oldest packet');
 SELECT is((SELECT count(*) || ' ' || count(*) FILTER (WHERE n IN (2, 3)) FROM (SELECT stream, count(*) AS n FROM spool.take('rr', 7) GROUP BY 1) t), '3 3', 'F17: seven of three streams: two or three of each');
 SELECT is((SELECT count(*) FROM spool.take('rr', 100)), 16::bigint, 'F17: all that are left');
