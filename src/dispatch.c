@@ -42,8 +42,8 @@ typedef enum Look
 /* A gap is reported when packets have waited behind it for so long. */
 #define GAP_REPORT_MS 10000
 
-/* Streams with many packets that a batch is spread over. */
-#define FIRST_SHARES 16
+/* Streams with many packets that a batch or claim is of, at the least. */
+#define FIRST_SHARES 4
 
 static void look_for_work(SpoolDispatch *d, const char *stream);
 static void read_state(SpoolDispatch *d, const SpoolStream *stream,
@@ -268,13 +268,15 @@ look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 }
 
 /*
- * How many jobs a stream gives when it is picked, of those still wanted.  A
- * large batch is of some streams rather than of one job from each of many:
- * owning a stream has its price, and others may want the rest.
+ * How many jobs a stream gives when it is picked, of those still wanted: one,
+ * or where it gets an owner, which has its price, some; others may want the
+ * rest of the streams.
  */
 static int64
 first_share(SpoolDispatch *d, int64 left)
 {
+	if (!spool_owns(d->mode))
+		return 1;
 	return Min(left, Max(d->limit / FIRST_SHARES, 1));
 }
 
