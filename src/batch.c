@@ -35,11 +35,15 @@
 #include "state.h"
 #include "take.h"
 
+/* How long a worker's batch takes, if its jobs are short enough. */
+#define BATCH_MS	100
+
 static int	compare_names(const ListCell *a, const ListCell *b);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
-static bool is_spent(SpoolJob *job, SpoolAttempt *attempt);
+static bool has_crashed(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
 static void show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job);
+static void set_pace(SpoolPass *pass, TimestampTz started);
 static void settle_picks(SpoolPass *pass, SpoolDispatch *d);
 static void taken_over(SpoolDispatch *d, SpoolPick *pick);
 static void note_failure(SpoolPass *pass, SpoolDispatch *d, SpoolJob *job,
@@ -73,7 +77,7 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	d->override = d->order != queue->order;
 	d->mode = DISPATCH_RUN;
 	d->limit = queue->program != NULL ? 1 :
-		Min(pass->left, SPOOL_MAX_BATCH);
+		Min(pass->left, pass->worker ? pass->pace : SPOOL_MAX_BATCH);
 	d->mark = pass->mark;
 	d->until = pass->worker ? DT_NOEND : pass->started;
 	d->except = pass->except;
@@ -145,9 +149,9 @@ record_dispatch(SpoolPass *pass, SpoolDispatch *d)
  * again.
  */
 static bool
-is_spent(SpoolJob *job, SpoolAttempt *attempt)
+has_crashed(SpoolJob *job, SpoolAttempt *attempt)
 {
-	if (!job->spent)
+	if (!job->crashed)
 		return false;
 	memset(attempt, 0, sizeof(SpoolAttempt));
 	attempt->outcome = OUTCOME_CRASHED;
@@ -195,6 +199,21 @@ show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job)
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
+/*
+ * A worker's batch is of as many jobs as take some time, so that slow ones are
+ * committed soon and shared with other workers.
+ */
+static void
+set_pace(SpoolPass *pass, TimestampTz started)
+{
+	int64		ms = (GetCurrentTimestamp() - started) / 1000;
+
+	if (ms > BATCH_MS)
+		pass->pace = (int) Max(pass->pace * BATCH_MS / ms, 1);
+	else
+		pass->pace = Min(2 * pass->pace, SPOOL_MAX_BATCH);
+}
+
 /* Run the batch's jobs by the queue's handler. */
 void
 spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
@@ -205,6 +224,7 @@ spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
 												  "spool job",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	TimestampTz started = GetCurrentTimestamp();
 	SpoolHandler handler;
 
 	spool_handler_begin(&handler, d->queue);
@@ -218,7 +238,7 @@ spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
 			continue;
 		batch->ran[i] = true;
 		MemoryContextSwitchTo(context);
-		if (!is_spent(job, attempt) &&
+		if (!has_crashed(job, attempt) &&
 			!spool_attempt_without_command(job->header.kind, attempt))
 		{
 			Datum		datum = spool_job_datum(d->queue, job, tupdesc);
@@ -236,6 +256,7 @@ spool_batch_run_handlers(SpoolPass *pass, SpoolBatch *batch)
 	ReleaseTupleDesc(tupdesc);
 	MemoryContextDelete(context);
 	MemoryContextSwitchTo(old);
+	set_pace(pass, started);
 }
 
 /* Run the batch's only job by the queue's program, without a snapshot. */
@@ -259,7 +280,7 @@ spool_batch_run_program(SpoolPass *pass, SpoolBatch *batch)
 	run.lock_name = d->order == ORDER_NONE ?
 		psprintf("packet " INT64_FORMAT, job->row.packet_id) :
 		psprintf("stream " INT64_FORMAT, job->pick->stream.id);
-	if (!is_spent(job, &batch->attempts[0]) &&
+	if (!has_crashed(job, &batch->attempts[0]) &&
 		!spool_attempt_without_command(job->header.kind, &batch->attempts[0]))
 	{
 		show_job(pass, batch, job);

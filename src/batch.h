@@ -21,6 +21,7 @@ typedef struct SpoolPass
 	int64		runner;
 	char	   *order_by;		/* the call's order, or NULL */
 	int64		left;			/* jobs that may still be tried */
+	int			pace;			/* a worker: jobs in the next batch */
 	int64		processed;
 	int64		mark;			/* packets that came later wait */
 	TimestampTz started;

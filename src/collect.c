@@ -173,6 +173,8 @@ add_job(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 		job->attempts = pick->state.attempts;
 	job->attempts = Max(job->attempts, attempts);
 	job->spent = spool_attempts_spent(d->queue, job->attempts);
+	job->crashed = job->spent &&
+		(attempts > 0 || spool_is_crash(pick->state.failure));
 	if (pick->njobs == pick->space)
 	{
 		pick->space = Max(4, 2 * pick->space);
@@ -268,7 +270,7 @@ spool_collect_one(SpoolDispatch *d, SpoolPick *pick, const SpoolRow *row,
 		(*want)--;
 		return true;
 	}
-	if (job->spent && d->mode == DISPATCH_CLAIM)
+	if (job->crashed && d->mode == DISPATCH_CLAIM)
 	{
 		job->attempts--;
 		spool_job_fail(d, job, REASON_FAILED, NULL, pick->state.failure);

@@ -68,7 +68,8 @@ typedef struct SpoolJob
 	PacketHeader header;
 	int32		attempts;		/* failed attempts before this one */
 	bool		ahead;			/* lies in kept */
-	bool		spent;			/* its attempts are: it may not be run */
+	bool		spent;			/* it has failed as often as it may */
+	bool		crashed;		/* the last time in a crash: it is not run */
 	bool		handed;			/* a command, which counts for take */
 	SpoolFate	fate;
 	SpoolKept	kept;			/* what FATE_DEAD and FATE_LEFT record */
@@ -139,6 +140,7 @@ extern void spool_round_at(SpoolDispatch *d, const char *name);
 extern void spool_round_end(SpoolDispatch *d);
 
 /* reclaim.c */
+extern bool spool_is_crash(const char *failure);
 extern void spool_reclaim(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
 

@@ -28,6 +28,14 @@ static void count_orphan(SpoolDispatch *d, SpoolPick *pick, int64 packet_id,
 						 int32 attempts, TimestampTz since,
 						 const char *reason);
 
+/* Whether a failure is one of those that are found here. */
+bool
+spool_is_crash(const char *failure)
+{
+	return failure != NULL && (strcmp(failure, RUNNER_DIED) == 0 ||
+							   strcmp(failure, LEASE_OVER) == 0);
+}
+
 /*
  * Take over the stream of a dead runner or of a claim whose lease is over.
  * After a crash the job waits for its retry, also where no delay is set: it

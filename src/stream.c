@@ -377,11 +377,13 @@ spool_tables_lock_again(SpoolTables *tables, const SpoolStream *stream,
 	spool_snapshot_renew(&tables->newest);
 	serial = tables->newest.serial;
 	last = last_locker(tables, stream);
+
 	if (!spool_tables_lock(tables, stream, LockWaitBlock))
 		return false;
 	spool_snapshot_renew(&tables->newest);
 	*unchanged = TransactionIdIsValid(last) && last == earlier &&
-		serial == tables->newest.serial;
+	serial == tables->newest.serial;
+
 	return true;
 }
 
@@ -397,9 +399,11 @@ last_locker(SpoolTables *tables, const SpoolStream *stream)
 	if (!table_tuple_fetch_row_version(tables->streams, &tid, SnapshotAny,
 									   tables->slot))
 		return last;
+
 	tuple = ExecFetchSlotHeapTuple(tables->slot, false, &should_free);
 	if (!(tuple->t_data->t_infomask & HEAP_XMAX_IS_MULTI))
 		last = HeapTupleHeaderGetRawXmax(tuple->t_data);
+
 	if (should_free)
 		heap_freetuple(tuple);
 	ExecClearTuple(tables->slot);

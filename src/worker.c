@@ -37,8 +37,21 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* How long a queue is left alone after an error. */
+/* How long a queue is left alone after an error, doubled with each in a row. */
 #define ERROR_DELAY_MS	1000
+#define MAX_ERROR_DELAY_MS	60000
+
+/* Jobs of the first batch in a queue: they may be slow. */
+#define FIRST_PACE	4
+
+/* The queue worked in last, and how. */
+static struct
+{
+	int32		queue_id;
+	char		name[NAMEDATALEN * 4];
+	int			pace;
+	int			errors;			/* in a row */
+} last;
 
 PGDLLEXPORT void spool_worker_main(Datum arg);
 
@@ -65,11 +78,14 @@ open_pass(SpoolPass *pass, int32 queue_id)
 		!spool_command_may_run(queue))
 		return false;
 
+	strlcpy(last.name, queue->name, sizeof(last.name));
 	pass->name = pstrdup(queue->name);
 	pass->queue_id = queue_id;
 	pass->lockmode = QUEUE_CONSUME;
 	pass->worker = true;
 	pass->left = PG_INT64_MAX;
+	pass->pace = last.pace;
+
 	pass->mark = PG_INT64_MAX;
 	pass->started = GetCurrentTimestamp();
 	return true;
@@ -92,6 +108,7 @@ make_pass(int32 queue_id)
 	{
 		SPI_commit();
 		spool_pass_run(&pass);
+		last.		pace = pass.pace;
 	}
 	SPI_finish();
 	CommitTransactionCommand();
@@ -101,6 +118,9 @@ make_pass(int32 queue_id)
 static void
 recover(int32 queue_id)
 {
+	int64		delay = Min(ERROR_DELAY_MS << Min(last.errors++, 6),
+							MAX_ERROR_DELAY_MS);
+
 	HOLD_INTERRUPTS();
 	EmitErrorReport();
 	AbortCurrentTransaction();
@@ -109,14 +129,15 @@ recover(int32 queue_id)
 
 	StartTransactionCommand();
 	spool_hint_later(queue_id, SPOOL_ALL_STREAMS,
-					 GetCurrentTimestamp() + ERROR_DELAY_MS * INT64CONST(1000));
+					 GetCurrentTimestamp() + delay * 1000);
 	CommitTransactionCommand();
 }
 
 static void
 queue_context(void *arg)
 {
-	errcontext("spool worker of queue %d", *(int32 *) arg);
+	if (last.name[0] != '\0')
+		errcontext("spool worker in queue \"%s\"", last.name);
 }
 
 /* Work in a queue that was entered. */
@@ -128,13 +149,20 @@ work_in(int32 queue_id)
 	/* what SPI allocates outside of transactions, gone with each pass */
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "spool worker",
 										  ALLOCSET_DEFAULT_SIZES);
+	if (last.queue_id != queue_id)
+	{
+		memset(&last, 0, sizeof(last));
+		last.		queue_id = queue_id;
+		last.		pace = FIRST_PACE;
+	}
 	context.callback = queue_context;
-	context.arg = &queue_id;
+	context.arg = NULL;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
 	PG_TRY();
 	{
 		make_pass(queue_id);
+		last.		errors = 0;
 	}
 	PG_CATCH();
 	{
