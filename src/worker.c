@@ -32,18 +32,26 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 
+#include "handler.h"
 #include "pass.h"
 #include "shared.h"
 #include "spiutil.h"
 #include "spool.h"
 
-/* How long a queue is left alone after an error. */
-#define ERROR_DELAY_MS	1000
+/*
+ * How long a queue is left alone after an error, or when it is not to be
+ * worked on; and when its command may not run, which the manager may not
+ * learn when it changes.
+ */
+#define REST_MS			1000
+#define LONG_REST_MS	60000
 
 PGDLLEXPORT void spool_worker_main(Datum arg);
 
 static bool open_pass(SpoolPass *pass, int32 queue_id);
 static void make_pass(int32 queue_id);
+static void count_cancel(SIGNAL_ARGS);
+static void rest(SpoolQueue *queue, int32 queue_id);
 static void recover(int32 queue_id);
 static void work_in(int32 queue_id);
 static void queue_context(void *arg);
@@ -56,14 +64,16 @@ static bool wait_for_work(void);
 static bool
 open_pass(SpoolPass *pass, int32 queue_id)
 {
-	SpoolQueue *queue;
+	SpoolQueue *queue = NULL;
 
-	if (!spool_extension_present())
-		return false;
-	queue = spool_queue_by_id(queue_id);
+	if (spool_extension_present())
+		queue = spool_queue_by_id(queue_id);
 	if (queue == NULL || queue->paused || !spool_pass_wanted(queue) ||
 		!spool_command_may_run(queue))
+	{
+		rest(queue, queue_id);
 		return false;
+	}
 
 	pass->name = pstrdup(queue->name);
 	pass->queue_id = queue_id;
@@ -73,6 +83,22 @@ open_pass(SpoolPass *pass, int32 queue_id)
 	pass->mark = PG_INT64_MAX;
 	pass->started = GetCurrentTimestamp();
 	return true;
+}
+
+/* Leave a queue alone that is not to be worked on. */
+static void
+rest(SpoolQueue *queue, int32 queue_id)
+{
+	const char *problem = NULL;
+
+	if (queue != NULL && !queue->paused && spool_pass_wanted(queue))
+		problem = spool_command_problem(queue);
+	if (spool_work_rest(queue_id, problem ? LONG_REST_MS : REST_MS,
+						problem != NULL))
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jobs of queue \"%s\" cannot run: %s",
+						queue->name, problem)));
 }
 
 /* Make a pass over a queue. */
@@ -107,10 +133,7 @@ recover(int32 queue_id)
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 
-	StartTransactionCommand();
-	spool_hint_later(queue_id, SPOOL_ALL_STREAMS,
-					 GetCurrentTimestamp() + ERROR_DELAY_MS * INT64CONST(1000));
-	CommitTransactionCommand();
+	(void) spool_work_rest(queue_id, REST_MS, false);
 }
 
 static void
@@ -148,6 +171,14 @@ work_in(int32 queue_id)
 	pgstat_report_stat(false);
 }
 
+/* Signal handler: cancel what runs. */
+static void
+count_cancel(SIGNAL_ARGS)
+{
+	spool_cancels++;
+	StatementCancelHandler(postgres_signal_arg);
+}
+
 /* Sleep until there may be work; false if that took too long. */
 static bool
 wait_for_work(void)
@@ -177,10 +208,13 @@ spool_worker_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	spool_cancels = 0;
+	pqsignal(SIGINT, count_cancel);
 	BackgroundWorkerUnblockSignals();
 	spool_worker_attach(arg, &database, &owner);
 	BackgroundWorkerInitializeConnectionByOid(database, owner,
 											  compat_bypass_login);
+	spool_slot_settings();
 	pgstat_report_appname("spool worker");
 
 	while (!spool_work_stopping())
