@@ -412,6 +412,7 @@ spool_batch_take_back(SpoolPass *pass, SpoolBatch *batch)
 
 	if (d->order == ORDER_NONE && !d->override)
 	{
+		spool_hint(d->queue->id, SPOOL_ALL_STREAMS);
 		values[0] = Int64GetDatum(pass->runner);
 		(void) spool_exec_alone(&plan, values, NULL);
 		return;

@@ -394,7 +394,7 @@ load_scan(SpoolClaim *claim)
 {
 	SpoolState *state = &claim->pick.state;
 	int64		from = PG_INT64_MIN;
-	int last = claim->njobs - 1;
+	int			last = claim->njobs - 1;
 	int			found = 0;
 	SpoolScan	scan;
 	SpoolRow	row;
@@ -417,7 +417,7 @@ load_scan(SpoolClaim *claim)
 		spool_packet_header(row.packet, &add_job(claim, n, &row)->header);
 		found++;
 		if (n == last)
-			last	  --;
+			last--;
 	}
 	spool_store_scan_end(&scan);
 }

@@ -274,7 +274,7 @@ spool_consume_all(SpoolPick *pick, const int64 *ids, int nids, int64 last)
 	state->consumed += nids;
 	state->done += nids;
 	state->high = Max(state->high, last);
-	state->next = last +1;
+	state->next = last + 1;
 
 	for (int i = 0; i < nids; i++)
 		pass_packet(state, ids[i]);

@@ -50,6 +50,7 @@ static void read_state(SpoolDispatch *d, const SpoolStream *stream,
 					   SpoolState *state);
 static bool first_packet(SpoolDispatch *d, const SpoolStream *stream,
 						 int64 from, SpoolRow *row);
+static void look_at_kept(SpoolDispatch *d, int64 stream);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
@@ -190,6 +191,20 @@ spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 }
 
 /*
+ * The packets that a queue without order tries again.  One that could be now
+ * was not picked, because somebody has it.
+ */
+static void
+look_at_kept(SpoolDispatch *d, int64 stream)
+{
+	TimestampTz due = spool_kept_next_due(stream);
+	TimestampTz now = GetCurrentTimestamp();
+
+	spool_look_again(d, stream, due <= now && d->watching ?
+					 now + USECS_PER_SEC : due);
+}
+
+/*
  * A look without a lock, so that streams where nothing can be picked are not
  * locked.  It may be wrong about what changes at the same time.  d->passed
  * tells of one that others have.
@@ -308,7 +323,8 @@ walk_streams(SpoolDispatch *d)
 			if (last_lap && strcmp(stream.name, end) > 0)
 				break;
 			if (left <= 0 || spool_dispatch_full(d))
-				d->others = true;
+				d->others = !d->watching ||
+					look_at(d, &stream) != LOOK_NOTHING;
 			else if ((handed = try_stream(d, &stream,
 										  first_share(d, left))) > 0)
 			{
@@ -355,8 +371,18 @@ try_hints(SpoolDispatch *d)
 static bool
 lock_stream(SpoolDispatch *d, SpoolStream *stream)
 {
-	if (d->mode == DISPATCH_PEEK || d->order == ORDER_NONE)
+	if (d->mode == DISPATCH_PEEK)
 		return true;
+	if (d->order == ORDER_NONE)
+	{
+		/* packets are locked instead, and come back with a rollback */
+		if (d->watching || d->waiting)
+			spool_hint_skipped(d->queue->id);
+		else
+			spool_hint_holds(d->queue->id, stream->id,
+							 GetCurrentTransactionStartTimestamp());
+		return true;
+	}
 	if (!spool_tables_lock(d->tables, stream, LockWaitSkip))
 	{
 		if (!d->watching && !d->waiting)
@@ -430,7 +456,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		spool_collect(d, pick, want);
 	if ((d->watching || d->waiting) && d->order == ORDER_NONE &&
 		pick->njobs == 0)
-		spool_look_again(d, stream->id, spool_kept_next_due(stream->id));
+		look_at_kept(d, stream->id);
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
 	if (d->mode == DISPATCH_RUN && pick->state.solo > 0 && pick->njobs > 0)

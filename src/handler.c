@@ -11,7 +11,9 @@
  * the caller, are run to their end before the job ends.
  *
  * Each job is a subtransaction: its failure undoes only itself.  A cancel or
- * the end of the session is no failure of the job and passes on.
+ * the end of the session is no failure of the job and passes on.  The error of
+ * a cancel may also be the job's own, or that of a remote query; a worker, which
+ * counts the cancels that come, knows that one, and it is a failure there.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -42,6 +44,7 @@ static char *kept_path = NULL;
 static Oid	kept_type = InvalidOid;
 
 static volatile sig_atomic_t timed_out = false;
+volatile sig_atomic_t spool_cancels = -1;
 
 static void handle_timeout(void);
 static TimeoutId timeout_id(void);
@@ -199,7 +202,9 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	sig_atomic_t cancels = spool_cancels;
 
+	CHECK_FOR_INTERRUPTS();		/* those that came before */
 	memset(attempt, 0, sizeof(SpoolAttempt));
 	attempt->started_at = GetCurrentTimestamp();
 	timed_out = false;
@@ -234,7 +239,8 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 	PG_CATCH();
 	{
 		end_timeout(handler);
-		if (geterrcode() == ERRCODE_QUERY_CANCELED && !timed_out)
+		if (geterrcode() == ERRCODE_QUERY_CANCELED && !timed_out &&
+			(cancels < 0 || spool_cancels != cancels))
 		{
 			RollbackAndReleaseCurrentSubTransaction();
 			CurrentResourceOwner = owner;

@@ -6,6 +6,8 @@
 #ifndef SPOOL_HANDLER_H
 #define SPOOL_HANDLER_H
 
+#include <signal.h>
+
 #include "executor/spi.h"
 
 #include "attempt.h"
@@ -21,6 +23,9 @@ typedef struct SpoolHandler
 	int			sec_context;
 	int			guc_level;
 } SpoolHandler;
+
+/* Cancels that came, if this process counts them; else negative. */
+extern volatile sig_atomic_t spool_cancels;
 
 extern void spool_handler_check(const char *statement);
 extern void spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue);

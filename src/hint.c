@@ -34,7 +34,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
-#include "compat.h"
 #include "shared.h"
 #include "spool.h"
 
@@ -68,9 +67,8 @@ static bool pending_roles = false;
 static TimestampTz pending_schedule = DT_NOEND;
 static Oid	held_database = InvalidOid;
 
-/* The queue that is waited for, and the news that were told. */
-static int32 waited_queue = 0;
-static uint64 waited_news;
+/* The queue whose jobs this session runs. */
+static int32 ran_queue = 0;
 
 static void at_transaction_end(XactEvent event, void *arg);
 static void tell(bool committed);
@@ -85,7 +83,7 @@ static bool looked_at(const SpoolEntry *entry, int64 stream);
 static void mark_active(SpoolEntry *entry);
 static void tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due);
 static void decay(SpoolEntry *entry, TimestampTz now, float8 *rates);
-static void stop_waiting(int code, Datum arg);
+static void stop_running(int code, Datum arg);
 
 void
 spool_hint_init(void)
@@ -142,6 +140,38 @@ spool_hint_done(int32 queue, int64 jobs)
 			return;
 		}
 	note(PENDING_DONE, queue, jobs, 0);
+}
+
+/*
+ * If this session ends before this is told of queue 0, what it ran is to be
+ * taken over by others: its locks are gone then.
+ */
+void
+spool_hint_at_exit(int32 queue)
+{
+	static bool registered = false;
+
+	if (spool_shared == NULL)
+		return;
+	if (!registered)
+		on_shmem_exit(stop_running, (Datum) 0);
+	registered = true;
+	ran_queue = queue;
+}
+
+/* At exit. */
+static void
+stop_running(int code, Datum arg)
+{
+	SpoolEntry *entry;
+
+	if (ran_queue == 0)
+		return;
+	spool_lock();
+	entry = spool_entry_find(MyDatabaseId, ran_queue);
+	if (entry != NULL)
+		tell_entry(entry, SPOOL_ALL_STREAMS, 0);
+	spool_unlock();
 }
 
 /* A job waits for its time to come into its queue. */
@@ -511,88 +541,4 @@ spool_rates(int32 queue, float8 *rates)
 	}
 	spool_unlock();
 	return true;
-}
-
-/*
- * Begin to wait for a queue: what happens from now on is told by spool_wait.
- * False if there is no shared memory, or no room in it.  Whoever calls this
- * calls spool_wait_end in any case, also after an error.
- */
-bool
-spool_wait_begin(int32 queue)
-{
-	static bool registered = false;
-	SpoolEntry *entry;
-
-	if (spool_shared == NULL)
-		return false;
-	if (!registered)
-		before_shmem_exit(stop_waiting, (Datum) 0);
-	registered = true;
-	spool_lock();
-	entry = spool_entry_make(MyDatabaseId, queue);
-	if (entry != NULL)
-	{
-		entry->waiters++;
-		waited_queue = queue;
-		waited_news = entry->news;
-	}
-	spool_unlock();
-	return entry != NULL;
-}
-
-/* Wait until there is news since the last time, true, or for so long. */
-bool
-spool_wait(int32 queue, long timeout_ms)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  timeout_ms);
-	uint32		event = compat_wait_event("SpoolWait");
-	SpoolEntry *entry;
-	bool		told;
-
-	spool_lock();
-	entry = spool_entry_find(MyDatabaseId, queue);
-	spool_unlock();
-
-	/* it is kept while it is waited for */
-	ConditionVariablePrepareToSleep(&entry->cv);
-	for (;;)
-	{
-		long		left;
-
-		spool_lock();
-		told = entry->news != waited_news;
-		waited_news = entry->news;
-		spool_unlock();
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		if (told || left <= 0)
-			break;
-		(void) ConditionVariableTimedSleep(&entry->cv, left, event);
-	}
-	ConditionVariableCancelSleep();
-	return told;
-}
-
-/* End to wait; no error if it was ended before. */
-void
-spool_wait_end(int32 queue)
-{
-	SpoolEntry *entry;
-
-	if (waited_queue != queue || queue == 0)
-		return;
-	waited_queue = 0;
-	spool_lock();
-	entry = spool_entry_find(MyDatabaseId, queue);
-	if (--entry->waiters == 0 && entry->limit == 0)
-		spool_entry_close(entry);
-	spool_unlock();
-}
-
-/* At exit. */
-static void
-stop_waiting(int code, Datum arg)
-{
-	spool_wait_end(waited_queue);
 }

@@ -12,8 +12,8 @@
  *
  * COMMIT PREPARED and ROLLBACK PREPARED: what the transaction did is not known
  * here, so all queues are looked at.  CREATE, ALTER and DROP EXTENSION, and
- * ALTER ROLE: managers look again whether the extension is there, and whether
- * owners can run jobs.
+ * statements that change what a role may do: managers look again whether the
+ * extension is there, and whether owners can run jobs.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -212,6 +212,9 @@ before(Node *statement)
 						   AWAIT_ALL);
 			return AFTER_DATABASES;
 		case T_AlterRoleStmt:
+		case T_AlterRoleSetStmt:
+		case T_DropRoleStmt:
+		case T_GrantRoleStmt:
 			return AFTER_ROLE;
 		case T_TransactionStmt:
 			switch (castNode(TransactionStmt, statement)->kind)

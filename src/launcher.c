@@ -6,7 +6,8 @@
  * finds no extension ends at once and is not started again until a session of
  * that database asks for it: CREATE EXTENSION and changes of queues do, at
  * commit.  One that failed is started again, after a delay that grows.  At the
- * start the managers come one after the other.
+ * start the managers come one after the other.  A launcher that was terminated
+ * is started again, and finds those that run.
  *
  * No polling: the launcher sleeps until a manager ends or is ready, somebody
  * asks, or a delay is over.
@@ -58,7 +59,7 @@ typedef struct Database
 	bool		listed;			/* it is to have a manager */
 	int			place;			/* of the manager's slot */
 	uint32		generation;
-	BackgroundWorkerHandle *handle;
+	BackgroundWorkerHandle *handle; /* NULL = adopted */
 	TimestampTz started_at;
 	TimestampTz next_try;
 	int			delay_ms;
@@ -70,6 +71,8 @@ static HTAB *databases;
 static bool short_of_processes = false;
 
 static bool check_databases(char **newval, void **extra, GucSource source);
+static Database *known_database(Oid oid);
+static void adopt_managers(void);
 static void read_databases(void);
 static void forget_dropped(void);
 static void collect(Database *database, TimestampTz now);
@@ -140,6 +143,39 @@ spool_database_named(const char *name)
 	return found;
 }
 
+/* What is known about a database; made if there is nothing. */
+static Database *
+known_database(Oid oid)
+{
+	bool		found;
+	Database   *database = hash_search(databases, &oid, HASH_ENTER, &found);
+
+	if (!found)
+		memset((char *) database + sizeof(Oid), 0,
+			   sizeof(Database) - sizeof(Oid));
+	return database;
+}
+
+/* Managers that run already were started by a launcher that ended. */
+static void
+adopt_managers(void)
+{
+	for (int i = spool_shared->nworkers; i < spool_shared->nslots; i++)
+	{
+		Oid			oid;
+		uint32		generation;
+		Database   *database;
+
+		if (!spool_slot_adopt(i, &oid, &generation))
+			continue;
+		database = known_database(oid);
+		database->state = DATABASE_UP;
+		database->place = i;
+		database->generation = generation;
+		database->started_at = GetCurrentTimestamp();
+	}
+}
+
 /* Read which databases there are. */
 static void
 read_databases(void)
@@ -163,12 +199,8 @@ read_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		bool		found;
 
-		database = hash_search(databases, &form->oid, HASH_ENTER, &found);
-		if (!found)
-			memset((char *) database + sizeof(Oid), 0,
-				   sizeof(Database) - sizeof(Oid));
+		database = known_database(form->oid);
 		database->name = form->datname;
 		database->exists = true;
 		database->listed = form->datallowconn && !form->datistemplate &&
@@ -221,7 +253,8 @@ collect(Database *database, TimestampTz now)
 			database->delay_ms = 0;
 		return;
 	}
-	pfree(database->handle);
+	if (database->handle != NULL)
+		pfree(database->handle);
 	database->state = DATABASE_DOWN;
 	if (slot->end == END_ABSENT)
 		database->state = DATABASE_ABSENT;
@@ -385,6 +418,7 @@ spool_launcher_main(Datum arg)
 	info.entrysize = sizeof(Database);
 	databases = hash_create("spool databases", 32, &info,
 							HASH_ELEM | HASH_BLOBS);
+	adopt_managers();
 	ereport(LOG, (errmsg("spool launcher started")));
 
 	for (;;)

@@ -349,7 +349,7 @@ gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue, SpoolStream *stream)
 	typedef struct Gap
 	{
 		int64		first;
-		int64 last;
+		int64		last;
 		int64		before;		/* packets before it */
 		TimestampTz since;
 	} Gap;

@@ -259,6 +259,7 @@ enter_queues(const QueueRow *rows, uint64 nrows)
 		if (entry == NULL)
 			continue;
 		entry->seen = true;
+		spool_entry_rested(entry);
 		if (entry->limit == row->workers && entry->owner == row->owner &&
 			entry->version == row->version)
 			continue;
@@ -304,7 +305,10 @@ look_around(TimestampTz now)
 	if (stale && now >= read_at)
 	{
 		if (!transact("spool: reading the queues", read_queues))
+		{
+			stale = true;
 			read_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+		}
 		if (absent)
 			end_process(END_ABSENT);
 		else if (!slot->ready)
@@ -399,6 +403,7 @@ sweep(TimestampTz now)
 static TimestampTz
 do_round(void)
 {
+	SpoolSlot  *slot = spool_my_slot;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next;
 	TimestampTz start_at;
@@ -408,14 +413,18 @@ do_round(void)
 	spool_lock();
 	next = spool_entries_due(MyDatabaseId, now);
 	next = Min(next, Min(sweep_at, upkeep_at));
-	next = Min(next, spool_my_slot->schedule_at);
-	if (stale)
-		next = Min(next, read_at);
-	spool_my_slot->wake_at = next;
+	next = Min(next, slot->schedule_at);
+	/* what was told meanwhile: a wait in a transaction resets the latch */
+	if (slot->changed || slot->leave ||
+		(slot->active && sweep_at == DT_NOEND))
+		next = now;
+	slot->wake_at = next;
 	spool_unlock();
 	start_at = spool_staff_start(now, &failed);
 	stale |= failed;
-	return stale ? now : Min(next, start_at);
+	if (stale)
+		next = Min(next, read_at);
+	return Min(next, start_at);
 }
 
 /* Main function of a manager. */
@@ -430,6 +439,7 @@ spool_manager_main(Datum arg)
 	spool_slot_attach(arg, true);
 	BackgroundWorkerInitializeConnectionByOid(spool_my_slot->database,
 											  InvalidOid, 0);
+	spool_slot_settings();
 	pgstat_report_appname("spool manager");
 	event = compat_wait_event("SpoolManagerMain");
 	round_context = AllocSetContextCreate(TopMemoryContext,
@@ -453,6 +463,7 @@ spool_manager_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			stale = true;		/* programs may be allowed now */
 		}
 		MemoryContextReset(round_context);
 		MemoryContextSwitchTo(round_context);

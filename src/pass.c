@@ -216,7 +216,7 @@ dispatch(SpoolPass *pass)
 
 	/* what was settled in this transaction is committed first */
 	pass->refused = !spool_command_may_run(queue) ||
-		(pass->worker && !spool_pass_wanted(queue));
+		(pass->worker && (queue->paused || !spool_pass_wanted(queue)));
 	if (pass->refused || (pass->batch != NULL && time_is_over(pass)))
 		return;
 	if (pass->worker)
@@ -321,7 +321,7 @@ spool_pass_run(SpoolPass *pass)
 	pass->hints = palloc(SPOOL_MAX_BATCH * sizeof(int64));
 	extension_lock(true);
 	spool_queue_session_lock(pass->queue_id, pass->lockmode);
-	pass->runner = spool_runner_begin();
+	pass->runner = spool_runner_begin(pass->queue_id);
 	PG_TRY();
 	{
 		run(pass);

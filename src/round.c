@@ -24,7 +24,7 @@
 typedef struct RoundRobin
 {
 	int32		queue;
-	char last[	SPOOL_MAX_STREAM_NAME + 1];
+	char		last[SPOOL_MAX_STREAM_NAME + 1];
 } RoundRobin;
 
 static HTAB *round_robins = NULL;

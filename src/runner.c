@@ -23,6 +23,7 @@
 #include "storage/proc.h"
 
 #include "runner.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -35,15 +36,16 @@
 
 PG_FUNCTION_INFO_V1(spool_runner_alive_sql);
 
-/* Become a runner; returns its number. */
+/* Become a runner of a queue's jobs; returns its number. */
 int64
-spool_runner_begin(void)
+spool_runner_begin(int32 queue)
 {
 	int64		runner = spool_nextval("runner_id_seq");
 	LOCKTAG		tag;
 
 	SET_RUNNER_TAG(tag, runner);
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	spool_hint_at_exit(queue);
 	return runner;
 }
 
@@ -53,6 +55,7 @@ spool_runner_end(int64 runner)
 {
 	LOCKTAG		tag;
 
+	spool_hint_at_exit(0);
 	SET_RUNNER_TAG(tag, runner);
 	if (compat_lock_held(&tag, ExclusiveLock))
 		(void) LockRelease(&tag, ExclusiveLock, true);

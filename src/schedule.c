@@ -225,7 +225,7 @@ choose(DuePacket *due, int count)
 		DuePacket  *last = i > 0 ? &due[i - 1] : NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		if (last !=NULL && last->queue_id == due[i].queue_id &&
+		if (last != NULL && last->queue_id == due[i].queue_id &&
 			strcmp(last->stream, due[i].stream) == 0)
 			due[i].queue = last->queue;
 
@@ -381,7 +381,7 @@ move_due(int32 queue, TimestampTz from)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	TimestampTz now = GetCurrentTimestamp();
-	DuePacket last = {.run_at = from};
+	DuePacket	last = {.run_at = from};
 	int			moved = 0;
 	int			found;
 

@@ -121,6 +121,8 @@ typedef struct SpoolEntry
 	int			nhints;
 	int			ndue;			/* of these for now */
 	SpoolHint	hints[SPOOL_MAX_HINTS];
+	TimestampTz rest_until;		/* workers leave it alone, 0 = they do not */
+	bool		refused;		/* its command may not run, as was warned */
 	TimestampTz skipped_at;		/* somebody passed a locked stream by */
 	bool		active;			/* something happened since the last sweep */
 	bool		unswept;		/* it did before that */
@@ -191,6 +193,8 @@ extern void spool_entry_link(SpoolEntry *entry);
 extern void spool_entry_last(SpoolEntry *entry);
 extern SpoolEntry *spool_entry_next(EntryList list, const SpoolEntry *entry);
 extern void spool_entry_add(SpoolEntry *entry, int64 stream, TimestampTz due);
+extern void spool_entry_rest(SpoolEntry *entry, TimestampTz until);
+extern void spool_entry_rested(SpoolEntry *entry);
 extern void spool_entry_close(SpoolEntry *entry);
 extern TimestampTz spool_entries_due(Oid database, TimestampTz now);
 extern SpoolDatabase *spool_database_find(Oid database, bool make);
@@ -208,7 +212,9 @@ extern int	spool_slot_take(bool manager, Oid database, Oid owner);
 extern bool spool_slot_launch(int place, BackgroundWorkerHandle **handle);
 extern bool spool_slot_check(int place, uint32 generation,
 							 BackgroundWorkerHandle *handle);
+extern bool spool_slot_adopt(int place, Oid *database, uint32 *generation);
 extern void spool_slot_attach(Datum arg, bool manager);
+extern void spool_slot_settings(void);
 extern void spool_slot_ready(void);
 extern SpoolSlot *spool_manager_slot(Oid database);
 extern void spool_wake(SpoolSlot *slot);

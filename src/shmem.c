@@ -350,6 +350,11 @@ spool_entry_add(SpoolEntry *entry, int64 stream, TimestampTz due)
 	if ((entry->limit == 0 && (due == 0 || entry->waiters == 0)) ||
 		(due == 0 && entry->all))
 		return;
+	if (due == 0 && entry->rest_until != 0)
+	{
+		stream = SPOOL_ALL_STREAMS;
+		due = entry->rest_until;
+	}
 	if (stream != SPOOL_ALL_STREAMS)
 	{
 		for (int i = 0; i < entry->nhints; i++)
@@ -389,11 +394,38 @@ spool_entry_add(SpoolEntry *entry, int64 stream, TimestampTz due)
 	spool_entry_link(entry);
 }
 
+/*
+ * Have a queue left alone until then, as it cannot be worked on; then all is
+ * looked at.
+ */
+void
+spool_entry_rest(SpoolEntry *entry, TimestampTz until)
+{
+	if (entry->limit == 0)
+		return;
+	entry->all = false;
+	drop_due(entry);
+	entry->rest_until = until;
+	spool_entry_add(entry, SPOOL_ALL_STREAMS, until);
+}
+
+/* It may be worked on again. */
+void
+spool_entry_rested(SpoolEntry *entry)
+{
+	if (entry->rest_until == 0)
+		return;
+	entry->rest_until = 0;
+	spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
+}
+
 /* No worker is to run on an entry any more. */
 void
 spool_entry_close(SpoolEntry *entry)
 {
 	entry->limit = 0;
+	entry->rest_until = 0;
+	entry->refused = false;
 	entry->all = false;
 	entry->all_due = entry->all_until = 0;
 	entry->nhints = entry->ndue = 0;
@@ -419,6 +451,8 @@ spool_entries_due(Oid database, TimestampTz now)
 		following = spool_entry_next(LIST_TIMED, entry);
 		if (entry->database != database)
 			continue;
+		if (entry->rest_until <= now)
+			entry->rest_until = 0;
 		for (int i = 0; i < entry->nhints; i++)
 		{
 			SpoolHint  *hint = &entry->hints[i];

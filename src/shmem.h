@@ -29,9 +29,10 @@ extern void spool_hint_done(int32 queue, int64 jobs);
 extern void spool_hint_schedule(TimestampTz due);
 extern void spool_hint_database(void);
 extern void spool_hint_everything(void);
+extern void spool_hint_at_exit(int32 queue);
 extern bool spool_rates(int32 queue, float8 *rates);
 
-/* CALL wait: sleep until there is news of a queue. */
+/* CALL wait: sleep until there is news of a queue; see news.c. */
 extern bool spool_wait_begin(int32 queue);
 extern bool spool_wait(int32 queue, long timeout_ms);
 extern void spool_wait_end(int32 queue);
@@ -52,6 +53,7 @@ extern bool spool_work_enter(int32 *queue);
 extern void spool_work_take(int32 queue, int max, SpoolWork *work);
 extern void spool_work_put(int32 queue, const int64 *streams, int nstreams,
 						   bool all, const int64 *own, int nown);
+extern bool spool_work_rest(int32 queue, long ms, bool refused);
 extern void spool_work_leave(int32 queue);
 extern bool spool_work_elsewhere(int32 queue);
 extern bool spool_work_stopping(void);

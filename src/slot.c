@@ -7,7 +7,7 @@
  * postmaster says that the process is gone before it attached.  The process
  * attaches first of all, if the slot's generation is still the one it was
  * started for, and frees the slot at its exit, after its transaction was
- * undone.  What it had begun to look at is looked at again.
+ * undone.  Where who starts it ends before it attached, the slot is freed, too.  What it had begun to look at is looked at again.
  *
  * Latches of other processes are set under the lock only, which keeps them.
  *-------------------------------------------------------------------------
@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 
 #include "compat.h"
 #include "shared.h"
@@ -117,7 +118,8 @@ spool_slot_check(int place, uint32 generation, BackgroundWorkerHandle *handle)
 	bool		stopped;
 	bool		used;
 
-	stopped = GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
+	stopped = handle != NULL &&
+		GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
 	spool_lock();
 	used = slot->generation == generation && slot->state != SLOT_FREE;
 	if (used && stopped && slot->state == SLOT_STARTING)
@@ -127,6 +129,26 @@ spool_slot_check(int place, uint32 generation, BackgroundWorkerHandle *handle)
 	}
 	spool_unlock();
 	return used;
+}
+
+/*
+ * Whether a slot's manager was started by a launcher that ended, and runs.
+ * One whose process is not there yet is given up: it will find that.
+ */
+bool
+spool_slot_adopt(int place, Oid *database, uint32 *generation)
+{
+	SpoolSlot  *slot = &spool_shared->slots[place];
+	bool		runs;
+
+	spool_lock();
+	if (slot->state == SLOT_STARTING)
+		free_slot(slot);
+	runs = slot->state == SLOT_RUNNING && !slot->leave;
+	*database = slot->database;
+	*generation = slot->generation;
+	spool_unlock();
+	return runs;
 }
 
 /* Free a slot, and tell who may want it. */
@@ -195,6 +217,33 @@ spool_slot_attach(Datum arg, bool manager)
 	before_shmem_exit(detach, (Datum) 0);
 }
 
+/*
+ * After connecting: settings of the database or the role that would keep a
+ * process from its work have no effect on it.
+ */
+void
+spool_slot_settings(void)
+{
+	static const char *const always[][2] = {
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"}
+	};
+	static const char *const of_manager[][2] = {
+		{"lock_timeout", "0"},
+		{"transaction_timeout", "0"}
+	};
+
+	for (int i = 0; i < (int) lengthof(always); i++)
+		SetConfigOption(always[i][0], always[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+	for (int i = 0;
+		 spool_my_slot->manager && i < (int) lengthof(of_manager); i++)
+		if (GetConfigOption(of_manager[i][0], true, false) != NULL)
+			SetConfigOption(of_manager[i][0], of_manager[i][1], PGC_SUSET,
+							PGC_S_OVERRIDE);
+}
+
 /* The process does its work from here on. */
 void
 spool_slot_ready(void)
@@ -234,6 +283,9 @@ detach(int code, Datum arg)
 				continue;
 			worker->leave = true;
 			spool_wake(worker);
+			/* nobody sees whether its process comes; then it ends */
+			if (worker->state == SLOT_STARTING)
+				free_slot(worker);
 		}
 	}
 	else if (slot->queue != 0)

@@ -39,7 +39,7 @@ typedef struct Owner
 	TimestampTz room_at;		/* ask others for room, not before */
 } Owner;
 
-/* A worker that is being started. */
+/* A worker that is being started, by its slot. */
 typedef struct Starting
 {
 	int			place;			/* SPOOL_NOWHERE = unused */
@@ -254,7 +254,7 @@ spool_staff_start(TimestampTz now, bool *failed)
 static bool
 start_worker(Oid role, TimestampTz now)
 {
-	Starting   *one = starting;
+	Starting   *one;
 	int			place = spool_slot_take(false, MyDatabaseId, role);
 	MemoryContext old;
 
@@ -273,8 +273,10 @@ start_worker(Oid role, TimestampTz now)
 		return false;
 	}
 	spool_staff_short(SHORT_SLOTS, false);
-	while (one->place != SPOOL_NOWHERE)
-		one++;
+	one = &starting[place];
+	if (one->place != SPOOL_NOWHERE)
+		pfree(one->handle);		/* that one is gone already */
+	one->place = SPOOL_NOWHERE;
 	one->generation = spool_shared->slots[place].generation;
 	one->role = role;
 	old = MemoryContextSwitchTo(TopMemoryContext);

@@ -382,7 +382,7 @@ spool_tables_lock_again(SpoolTables *tables, const SpoolStream *stream,
 		return false;
 	spool_snapshot_renew(&tables->newest);
 	*unchanged = TransactionIdIsValid(last) && last == earlier &&
-	serial == tables->newest.serial;
+		serial == tables->newest.serial;
 
 	return true;
 }

@@ -81,6 +81,9 @@ look(const char *name, int32 id, TimestampTz *due)
 		d.mode = DISPATCH_CLAIM;
 	spool_dispatch(&d, NULL);
 	found = d.picks != NIL || d.conflict[0] != 0;
+	if (found && d.order == ORDER_NONE) /* it comes back */
+		spool_hint_holds(id, SPOOL_ALL_STREAMS,
+						 GetCurrentTransactionStartTimestamp());
 	*due = d.due;
 	PopActiveSnapshot();
 	if (found)

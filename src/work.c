@@ -125,6 +125,7 @@ spool_work_take(int32 queue, int max, SpoolWork *work)
 	work->all = entry->all;
 	work->room = entry->running < entry->limit;
 	entry->all = false;
+	entry->refused = false;
 	for (int i = 0; i < entry->nhints; i++)
 	{
 		SpoolHint  *hint = &entry->hints[i];
@@ -165,6 +166,30 @@ spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all,
 	memcpy(slot->taken, own, slot->ntaken * sizeof(int64));
 	spool_entry_told(entry);
 	spool_unlock();
+}
+
+/*
+ * Have the queue left alone for a while: it cannot be worked on.  refused:
+ * because its command may not run.  True if that is new.
+ */
+bool
+spool_work_rest(int32 queue, long ms, bool refused)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	SpoolSlot  *manager = NULL;
+	SpoolEntry *entry;
+	bool		news;
+
+	spool_lock();
+	entry = my_entry(queue);
+	news = refused && !entry->refused;
+	entry->refused |= refused;
+	spool_entry_rest(entry, until);
+	manager = spool_manager_slot(entry->database);
+	if (manager != NULL && until < manager->wake_at)
+		spool_wake(manager);
+	spool_unlock();
+	return news;
 }
 
 /* Leave the queue. */

@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 
+#include "handler.h"
 #include "pass.h"
 #include "shared.h"
 #include "spiutil.h"
@@ -41,22 +42,33 @@
 #define ERROR_DELAY_MS	1000
 #define MAX_ERROR_DELAY_MS	60000
 
+/*
+ * How long it is when it is not to be worked on; and when its command may not
+ * run, which the manager may not learn when it changes.
+ */
+#define REST_MS			1000
+#define LONG_REST_MS	60000
+
 /* Jobs of the first batch in a queue: they may be slow. */
 #define FIRST_PACE	4
 
-/* The queue worked in last, and how. */
-static struct
+/* The queue that this worker was in last, and how it went. */
+typedef struct RecentQueue
 {
 	int32		queue_id;
 	char		name[NAMEDATALEN * 4];
 	int			pace;
 	int			errors;			/* in a row */
-} last;
+} RecentQueue;
+
+static RecentQueue recent;
 
 PGDLLEXPORT void spool_worker_main(Datum arg);
 
 static bool open_pass(SpoolPass *pass, int32 queue_id);
 static void make_pass(int32 queue_id);
+static void count_cancel(SIGNAL_ARGS);
+static void rest(SpoolQueue *queue, int32 queue_id);
 static void recover(int32 queue_id);
 static void work_in(int32 queue_id);
 static void queue_context(void *arg);
@@ -69,26 +81,43 @@ static bool wait_for_work(void);
 static bool
 open_pass(SpoolPass *pass, int32 queue_id)
 {
-	SpoolQueue *queue;
+	SpoolQueue *queue = NULL;
 
-	if (!spool_extension_present())
-		return false;
-	queue = spool_queue_by_id(queue_id);
+	if (spool_extension_present())
+		queue = spool_queue_by_id(queue_id);
 	if (queue == NULL || queue->paused || !spool_pass_wanted(queue) ||
 		!spool_command_may_run(queue))
+	{
+		rest(queue, queue_id);
 		return false;
+	}
 
-	strlcpy(last.name, queue->name, sizeof(last.name));
+	strlcpy(recent.name, queue->name, sizeof(recent.name));
 	pass->name = pstrdup(queue->name);
 	pass->queue_id = queue_id;
 	pass->lockmode = QUEUE_CONSUME;
 	pass->worker = true;
 	pass->left = PG_INT64_MAX;
-	pass->pace = last.pace;
-
+	pass->pace = recent.pace;
 	pass->mark = PG_INT64_MAX;
 	pass->started = GetCurrentTimestamp();
 	return true;
+}
+
+/* Leave a queue alone that is not to be worked on. */
+static void
+rest(SpoolQueue *queue, int32 queue_id)
+{
+	const char *problem = NULL;
+
+	if (queue != NULL && !queue->paused && spool_pass_wanted(queue))
+		problem = spool_command_problem(queue);
+	if (spool_work_rest(queue_id, problem ? LONG_REST_MS : REST_MS,
+						problem != NULL))
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jobs of queue \"%s\" cannot run: %s",
+						queue->name, problem)));
 }
 
 /* Make a pass over a queue. */
@@ -108,7 +137,7 @@ make_pass(int32 queue_id)
 	{
 		SPI_commit();
 		spool_pass_run(&pass);
-		last.		pace = pass.pace;
+		recent.pace = pass.pace;
 	}
 	SPI_finish();
 	CommitTransactionCommand();
@@ -118,7 +147,7 @@ make_pass(int32 queue_id)
 static void
 recover(int32 queue_id)
 {
-	int64		delay = Min(ERROR_DELAY_MS << Min(last.errors++, 6),
+	int64		delay = Min(ERROR_DELAY_MS << Min(recent.errors++, 6),
 							MAX_ERROR_DELAY_MS);
 
 	HOLD_INTERRUPTS();
@@ -127,17 +156,14 @@ recover(int32 queue_id)
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 
-	StartTransactionCommand();
-	spool_hint_later(queue_id, SPOOL_ALL_STREAMS,
-					 GetCurrentTimestamp() + delay * 1000);
-	CommitTransactionCommand();
+	(void) spool_work_rest(queue_id, delay, false);
 }
 
 static void
 queue_context(void *arg)
 {
-	if (last.name[0] != '\0')
-		errcontext("spool worker in queue \"%s\"", last.name);
+	if (recent.name[0] != '\0')
+		errcontext("spool worker in queue \"%s\"", recent.name);
 }
 
 /* Work in a queue that was entered. */
@@ -149,11 +175,11 @@ work_in(int32 queue_id)
 	/* what SPI allocates outside of transactions, gone with each pass */
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "spool worker",
 										  ALLOCSET_DEFAULT_SIZES);
-	if (last.queue_id != queue_id)
+	if (recent.queue_id != queue_id)
 	{
-		memset(&last, 0, sizeof(last));
-		last.		queue_id = queue_id;
-		last.		pace = FIRST_PACE;
+		memset(&recent, 0, sizeof(recent));
+		recent.queue_id = queue_id;
+		recent.pace = FIRST_PACE;
 	}
 	context.callback = queue_context;
 	context.arg = NULL;
@@ -162,7 +188,7 @@ work_in(int32 queue_id)
 	PG_TRY();
 	{
 		make_pass(queue_id);
-		last.		errors = 0;
+		recent.errors = 0;
 	}
 	PG_CATCH();
 	{
@@ -174,6 +200,14 @@ work_in(int32 queue_id)
 	MemoryContextDelete(PortalContext);
 	PortalContext = NULL;
 	pgstat_report_stat(false);
+}
+
+/* Signal handler: cancel what runs. */
+static void
+count_cancel(SIGNAL_ARGS)
+{
+	spool_cancels++;
+	StatementCancelHandler(postgres_signal_arg);
 }
 
 /* Sleep until there may be work; false if that took too long. */
@@ -205,10 +239,13 @@ spool_worker_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	spool_cancels = 0;
+	pqsignal(SIGINT, count_cancel);
 	BackgroundWorkerUnblockSignals();
 	spool_worker_attach(arg, &database, &owner);
 	BackgroundWorkerInitializeConnectionByOid(database, owner,
 											  compat_bypass_login);
+	spool_slot_settings();
 	pgstat_report_appname("spool worker");
 
 	while (!spool_work_stopping())

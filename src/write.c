@@ -58,7 +58,7 @@ typedef struct BatchKey
 typedef struct BatchEntry
 {
 	BatchKey	key;
-	int last;					/* index of the last packet with it, +1 */
+	int			last;			/* index of the last packet with it, +1 */
 } BatchEntry;
 
 PG_FUNCTION_INFO_V1(spool_write);

@@ -315,7 +315,9 @@ chmod 0755, $dir;
 sql("CREATE FUNCTION crash() RETURNS int LANGUAGE c AS '$dir/crash', 'crash'");
 sql("SELECT spool.create_queue('abort', workers => 1, history => 'all', max_attempts => 2, on_error => 'dead', retry_delay => '100 ms');"
 	  . " SELECT spool.set_handler('abort', \$\$INSERT INTO done (queue, seq) SELECT (\$1).queue, (\$1).seq WHERE CASE WHEN (\$1).seq = 3 THEN crash() ELSE 1 END > 0\$\$);"
-	  . " SELECT spool.enqueue_many('abort', array_fill('x'::text, '{5}'))");
+	  . " SELECT spool.pause_queue('abort'); SELECT spool.enqueue_many('abort', array_fill('x'::text, '{5}'))");
+# the server may go down before it answers
+$node->psql('postgres', "SELECT spool.resume_queue('abort')");
 ok(poll(done('abort'), '1 2 4 5'),
 	'a handler that aborts: the jobs before it, then the ones behind it');
 is( sql("SELECT seq || ' ' || attempts || ' ' || message FROM spool.dead_letters WHERE name = 'abort'"),
