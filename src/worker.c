@@ -147,16 +147,16 @@ make_pass(int32 queue_id)
 static void
 recover(int32 queue_id)
 {
-	int64		delay = Min(ERROR_DELAY_MS << Min(recent.errors++, 6),
-							MAX_ERROR_DELAY_MS);
+	int64		delay = (int64) ERROR_DELAY_MS << Min(recent.errors, 6);
 
+	recent.errors++;
 	HOLD_INTERRUPTS();
 	EmitErrorReport();
 	AbortCurrentTransaction();
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 
-	(void) spool_work_rest(queue_id, delay, false);
+	(void) spool_work_rest(queue_id, Min(delay, MAX_ERROR_DELAY_MS), false);
 }
 
 static void
