@@ -122,7 +122,7 @@ typedef struct SpoolEntry
 	int			ndue;			/* of these for now */
 	SpoolHint	hints[SPOOL_MAX_HINTS];
 	TimestampTz rest_until;		/* workers leave it alone, 0 = they do not */
-	bool		refused;		/* its command may not run, as was warned */
+	int			refusals;		/* its command may not run, as was warned */
 	TimestampTz skipped_at;		/* somebody passed a locked stream by */
 	bool		active;			/* something happened since the last sweep */
 	bool		unswept;		/* it did before that */

@@ -416,6 +416,7 @@ spool_entry_rested(SpoolEntry *entry)
 	if (entry->rest_until == 0)
 		return;
 	entry->rest_until = 0;
+	entry->refusals = Min(entry->refusals, 1);
 	spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
 }
 
@@ -425,7 +426,7 @@ spool_entry_close(SpoolEntry *entry)
 {
 	entry->limit = 0;
 	entry->rest_until = 0;
-	entry->refused = false;
+	entry->refusals = 0;
 	entry->all = false;
 	entry->all_due = entry->all_until = 0;
 	entry->nhints = entry->ndue = 0;

@@ -53,7 +53,8 @@ extern bool spool_work_enter(int32 *queue);
 extern void spool_work_take(int32 queue, int max, SpoolWork *work);
 extern void spool_work_put(int32 queue, const int64 *streams, int nstreams,
 						   bool all, const int64 *own, int nown);
-extern bool spool_work_rest(int32 queue, long ms, bool refused);
+extern void spool_work_rest(int32 queue, int64 ms);
+extern bool spool_work_refuse(int32 queue, bool lasting);
 extern void spool_work_leave(int32 queue);
 extern bool spool_work_elsewhere(int32 queue);
 extern bool spool_work_stopping(void);

@@ -25,8 +25,16 @@
 #include "shared.h"
 #include "spool.h"
 
+/*
+ * How long a queue is left alone that is not to be worked on; and when its
+ * command may not run, which the manager may not learn when it changes.
+ */
+#define REST_MS			1000
+#define LONG_REST_MS	60000
+
 static SpoolEntry *next_ready(SpoolEntry *entry);
 static void let_go(SpoolEntry *entry);
+static void rest(SpoolEntry *entry, int64 ms);
 static SpoolEntry *my_entry(int32 queue);
 
 /*
@@ -125,7 +133,7 @@ spool_work_take(int32 queue, int max, SpoolWork *work)
 	work->all = entry->all;
 	work->room = entry->running < entry->limit;
 	entry->all = false;
-	entry->refused = false;
+	entry->refusals = 0;
 	for (int i = 0; i < entry->nhints; i++)
 	{
 		SpoolHint  *hint = &entry->hints[i];
@@ -168,26 +176,45 @@ spool_work_put(int32 queue, const int64 *streams, int nstreams, bool all,
 	spool_unlock();
 }
 
-/*
- * Have the queue left alone for a while: it cannot be worked on.  refused:
- * because its command may not run.  True if that is new.
- */
-bool
-spool_work_rest(int32 queue, long ms, bool refused)
+/* Have an entry left alone for so long. */
+static void
+rest(SpoolEntry *entry, int64 ms)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-	SpoolSlot  *manager = NULL;
+	SpoolSlot  *manager = spool_manager_slot(entry->database);
+
+	spool_entry_rest(entry, until);
+	if (manager != NULL && until < manager->wake_at)
+		spool_wake(manager);
+}
+
+/* Have the queue left alone for so long, after an error. */
+void
+spool_work_rest(int32 queue, int64 ms)
+{
+	spool_lock();
+	rest(my_entry(queue), ms);
+	spool_unlock();
+}
+
+/*
+ * Have the queue left alone: it is not to be worked on, or (lasting) its
+ * command may not run.  Who learns of a change may be faster than the worker,
+ * so it is tried some times before it is left alone for long.  True if a
+ * lasting one is new.
+ */
+bool
+spool_work_refuse(int32 queue, bool lasting)
+{
 	SpoolEntry *entry;
 	bool		news;
 
 	spool_lock();
 	entry = my_entry(queue);
-	news = refused && !entry->refused;
-	entry->refused |= refused;
-	spool_entry_rest(entry, until);
-	manager = spool_manager_slot(entry->database);
-	if (manager != NULL && until < manager->wake_at)
-		spool_wake(manager);
+	news = lasting && entry->refusals == 0;
+	rest(entry, lasting && entry->refusals > 2 ? LONG_REST_MS : REST_MS);
+	if (lasting && entry->refusals <= 2)
+		entry->refusals++;
 	spool_unlock();
 	return news;
 }

@@ -42,13 +42,6 @@
 #define ERROR_DELAY_MS	1000
 #define MAX_ERROR_DELAY_MS	60000
 
-/*
- * How long it is when it is not to be worked on; and when its command may not
- * run, which the manager may not learn when it changes.
- */
-#define REST_MS			1000
-#define LONG_REST_MS	60000
-
 /* Jobs of the first batch in a queue: they may be slow. */
 #define FIRST_PACE	4
 
@@ -112,8 +105,7 @@ rest(SpoolQueue *queue, int32 queue_id)
 
 	if (queue != NULL && !queue->paused && spool_pass_wanted(queue))
 		problem = spool_command_problem(queue);
-	if (spool_work_rest(queue_id, problem ? LONG_REST_MS : REST_MS,
-						problem != NULL))
+	if (spool_work_refuse(queue_id, problem != NULL))
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("jobs of queue \"%s\" cannot run: %s",
@@ -156,7 +148,7 @@ recover(int32 queue_id)
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 
-	(void) spool_work_rest(queue_id, Min(delay, MAX_ERROR_DELAY_MS), false);
+	spool_work_rest(queue_id, Min(delay, MAX_ERROR_DELAY_MS));
 }
 
 static void
