@@ -50,7 +50,6 @@ static void read_state(SpoolDispatch *d, const SpoolStream *stream,
 					   SpoolState *state);
 static bool first_packet(SpoolDispatch *d, const SpoolStream *stream,
 						 int64 from, SpoolRow *row);
-static void look_at_kept(SpoolDispatch *d, int64 stream);
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
@@ -60,6 +59,7 @@ static bool have_jobs(SpoolDispatch *d);
 static bool lock_stream(SpoolDispatch *d, SpoolStream *stream);
 static void pass_gap(SpoolDispatch *d, SpoolPick *pick);
 static void try_hints(SpoolDispatch *d);
+static void leave_for_next(SpoolDispatch *d, SpoolStream *stream);
 static void walk_streams(SpoolDispatch *d);
 static void share_out(SpoolDispatch *d);
 static int	compare_heads(const ListCell *a, const ListCell *b);
@@ -85,20 +85,6 @@ spool_dispatch_order(SpoolQueue *queue, const char *order_by)
 	return ORDER_TIMESTAMP;
 }
 
-/* 21000 for a conflict that the dispatch met. */
-void
-spool_dispatch_raise_conflict(SpoolDispatch *d)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_CARDINALITY_VIOLATION),
-			 errmsg("packets %lld and %lld of queue \"%s\" have the same number " INT64_FORMAT,
-					(long long) d->conflict[0], (long long) d->conflict[1],
-					d->queue->name, d->conflict_seq),
-			 errdetail("Stream \"%s\" stops at this number.",
-					   d->conflict_stream),
-			 errhint("Discard one of them with spool.discard, name their streams, or order the queue by timestamp.")));
-}
-
 /*
  * Look for work.  stream: look at this one only, or NULL.  On return d->jobs
  * has what was found; packets that are consumed without being handed out
@@ -116,6 +102,7 @@ spool_dispatch(SpoolDispatch *d, const char *stream)
 	d->tried = 0;
 	d->full = false;
 	d->others = false;
+	d->nrest = 0;
 	d->due = DT_NOEND;
 	if (d->limit <= 0 || d->queue->paused)
 		return;
@@ -188,20 +175,6 @@ spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 	d->due = Min(d->due, when);
 	if (d->watching && when != DT_NOEND)
 		spool_hint_later(d->queue->id, stream, when);
-}
-
-/*
- * The packets that a queue without order tries again.  One that could be now
- * was not picked, because somebody has it.
- */
-static void
-look_at_kept(SpoolDispatch *d, int64 stream)
-{
-	TimestampTz due = spool_kept_next_due(stream);
-	TimestampTz now = GetCurrentTimestamp();
-
-	spool_look_again(d, stream, due <= now && d->watching ?
-					 now + USECS_PER_SEC : due);
 }
 
 /*
@@ -295,6 +268,16 @@ first_share(SpoolDispatch *d, int64 left)
 	return Min(left, Max(d->limit / FIRST_SHARES, 1));
 }
 
+/* A stream for which there is no room; a worker tells of some it sees. */
+static void
+leave_for_next(SpoolDispatch *d, SpoolStream *stream)
+{
+	if (!d->watching || d->nrest == SPOOL_MAX_HINTS)
+		d->others = true;
+	else if (look_at(d, stream) != LOOK_NOTHING)
+		d->rest[d->nrest++] = stream->id;
+}
+
 /* Pick streams round-robin, some jobs of each, until there are enough. */
 static void
 walk_streams(SpoolDispatch *d)
@@ -323,8 +306,7 @@ walk_streams(SpoolDispatch *d)
 			if (last_lap && strcmp(stream.name, end) > 0)
 				break;
 			if (left <= 0 || spool_dispatch_full(d))
-				d->others = !d->watching ||
-					look_at(d, &stream) != LOOK_NOTHING;
+				leave_for_next(d, &stream);
 			else if ((handed = try_stream(d, &stream,
 										  first_share(d, left))) > 0)
 			{
@@ -365,8 +347,8 @@ try_hints(SpoolDispatch *d)
 
 /*
  * Lock a stream that nobody else consumes; false if somebody does.  A worker
- * or CALL wait then leaves word, so that it is told when that ends, and tries once more:
- * it may have ended in between.
+ * or CALL wait then leaves word, so that it is told when that ends, and tries
+ * once more: it may have ended in between.
  */
 static bool
 lock_stream(SpoolDispatch *d, SpoolStream *stream)
@@ -456,7 +438,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 		spool_collect(d, pick, want);
 	if ((d->watching || d->waiting) && d->order == ORDER_NONE &&
 		pick->njobs == 0)
-		look_at_kept(d, stream->id);
+		spool_look_at_kept(d, stream->id);
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
 	if (d->mode == DISPATCH_RUN && pick->state.solo > 0 && pick->njobs > 0)

@@ -9,6 +9,7 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "shmem.h"
 #include "state.h"
 #include "store.h"
 #include "stream.h"
@@ -111,6 +112,8 @@ typedef struct SpoolDispatch
 	bool		full;			/* nothing more is collected */
 	int			tried;			/* hints that were looked at */
 	bool		passed;			/* a stream was passed that others have */
+	int64		rest[SPOOL_MAX_HINTS];	/* streams that were but had no room */
+	int			nrest;
 	bool		others;			/* streams are left that were not */
 	TimestampTz due;			/* when one that waits now may be ready */
 	int64		conflict[2];	/* two different packets at a head, or 0 */
@@ -143,6 +146,10 @@ extern void spool_round_end(SpoolDispatch *d);
 extern bool spool_is_crash(const char *failure);
 extern void spool_reclaim(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_reclaim_orphans(SpoolDispatch *d, SpoolPick *pick);
+extern void spool_look_at_kept(SpoolDispatch *d, int64 stream);
+
+/* reason.c */
+extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
 
 /* override.c */
 extern void spool_dispatch_override(SpoolDispatch *d, const char *stream);
@@ -151,7 +158,6 @@ extern void spool_dispatch_override(SpoolDispatch *d, const char *stream);
 extern void spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
 extern bool spool_may_consume(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_dispatch(SpoolDispatch *d, const char *stream);
-extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
 extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
 
 /* consume.c */

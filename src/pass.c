@@ -167,7 +167,7 @@ static void
 offer_rest(SpoolPass *pass, SpoolBatch *batch)
 {
 	SpoolDispatch *d = &batch->dispatch;
-	int64		rest[SPOOL_MAX_BATCH + 1];
+	int64		rest[SPOOL_MAX_BATCH + SPOOL_MAX_HINTS + 1];
 	int64		own[SPOOL_MAX_HINTS];
 	int			nrest = 0;
 	int			nown = 0;
@@ -176,6 +176,8 @@ offer_rest(SpoolPass *pass, SpoolBatch *batch)
 	if (d->hints != NULL && spool_by_number(d->order))
 		for (int i = d->tried; i < pass->nhints; i++)
 			rest[nrest++] = pass->hints[i];
+	for (int i = 0; i < d->nrest; i++)
+		rest[nrest++] = d->rest[i];
 	pass->all = d->others;
 	pass->nhints = 0;
 	foreach(cell, d->picks)

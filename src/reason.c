@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "dispatch.h"
 #include "reason.h"
 
 /* Numbers that have not come, from a first to a last one. */
@@ -33,4 +34,18 @@ spool_reason_failed(int64 seq, const char *message)
 {
 	return psprintf("job " INT64_FORMAT " failed: %s", seq,
 					message != NULL ? message : "no message");
+}
+
+/* 21000 for a conflict that the dispatch met. */
+void
+spool_dispatch_raise_conflict(SpoolDispatch *d)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("packets %lld and %lld of queue \"%s\" have the same number " INT64_FORMAT,
+					(long long) d->conflict[0], (long long) d->conflict[1],
+					d->queue->name, d->conflict_seq),
+			 errdetail("Stream \"%s\" stops at this number.",
+					   d->conflict_stream),
+			 errhint("Discard one of them with spool.discard, name their streams, or order the queue by timestamp.")));
 }

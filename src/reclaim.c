@@ -72,6 +72,20 @@ spool_reclaim(SpoolDispatch *d, SpoolPick *pick)
 }
 
 /*
+ * The packets that a queue without order tries again.  One that could be now
+ * was not picked, because somebody has it.
+ */
+void
+spool_look_at_kept(SpoolDispatch *d, int64 stream)
+{
+	TimestampTz due = spool_kept_next_due(stream);
+	TimestampTz now = GetCurrentTimestamp();
+
+	spool_look_again(d, stream, due <= now && d->watching ?
+					 now + USECS_PER_SEC : due);
+}
+
+/*
  * Give back the packets of dead runners of a queue without order, and of
  * claims whose lease is over.
  */
