@@ -61,11 +61,13 @@ END $$;
 CREATE TABLE bench.sent (seq int8, at timestamptz);
 CREATE TABLE bench.begun (seq int8, at timestamptz);
 
--- Let workers empty a paused queue: how many of its jobs a second.
+-- Let workers empty a paused queue: how many of its jobs a second.  They are
+-- left alone; the time of the last state tells when they were done.
 CREATE PROCEDURE bench.drain(queue text, workers int, jobs int, INOUT rate float8 = 0)
 LANGUAGE plpgsql AS $$
 DECLARE
     started timestamptz;
+    ended   timestamptz;
 BEGIN
     PERFORM spool.alter_queue(queue, workers => workers);
     COMMIT;
@@ -75,9 +77,14 @@ BEGIN
         COMMIT;
         EXIT WHEN NOT EXISTS (SELECT FROM spool.workers w WHERE w.queue = drain.queue)
             AND NOT EXISTS (SELECT FROM spool.peek(drain.queue));
-        PERFORM pg_sleep(0.01);
+        PERFORM pg_sleep(0.1);
     END LOOP;
-    rate := jobs / extract(epoch FROM clock_timestamp() - started);
+    SELECT max(st.since) INTO ended
+      FROM spool.state st
+      JOIN spool.stream s ON s.id = st.stream
+      JOIN spool.queue q ON q.id = s.queue
+     WHERE q.name = drain.queue;
+    rate := jobs / extract(epoch FROM ended - started);
     PERFORM spool.pause_queue(queue);
 END $$;
 

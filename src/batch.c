@@ -19,8 +19,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/backend_status.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
@@ -182,20 +184,31 @@ pick_failed(SpoolBatch *batch, int upto)
 	return false;
 }
 
-/* Show in pg_stat_activity and in the view workers what a worker runs. */
+/*
+ * Show in pg_stat_activity and in the view workers what a worker runs.  What
+ * jobs of one stream share is written once.
+ */
 static void
 show_job(SpoolPass *pass, SpoolBatch *batch, SpoolJob *job)
 {
-	char		activity[256];
+	static char activity[256];
+	static int	prefix;
 
 	if (!pass->worker)
 		return;
 	spool_work_running(job->pick->stream.id, job->row.seq);
 	if (!pgstat_track_activities)
 		return;
-	snprintf(activity, sizeof(activity), "queue \"%s\", stream \"%s\", job " INT64_FORMAT,
-			 batch->dispatch.queue->name, job->pick->stream.name,
-			 job->row.seq);
+	if (batch->shown != job->pick)
+	{
+		prefix = snprintf(activity, sizeof(activity) - MAXINT8LEN,
+						  "queue \"%s\", stream \"%s\", job ",
+						  batch->dispatch.queue->name,
+						  job->pick->stream.name);
+		prefix = pg_mbcliplen(activity, strlen(activity), prefix);
+		batch->shown = job->pick;
+	}
+	(void) pg_lltoa(job->row.seq, activity + prefix);
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 

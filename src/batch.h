@@ -46,6 +46,7 @@ typedef struct SpoolBatch
 	SpoolDispatch dispatch;
 	SpoolAttempt *attempts;		/* of its jobs */
 	bool	   *ran;			/* whether a job was tried */
+	SpoolPick  *shown;			/* whose job was shown last */
 	MemoryContext context;		/* of all this */
 } SpoolBatch;
 

@@ -413,7 +413,7 @@ tell_one(const Pending *one, bool committed)
 static void
 tell_everything(void)
 {
-	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+	for (int i = 0; i < spool_shared->nentries; i++)
 		if (spool_shared->entries[i].database == MyDatabaseId)
 			tell_entry(&spool_shared->entries[i], SPOOL_ALL_STREAMS, 0);
 	tell_database();

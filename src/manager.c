@@ -248,7 +248,7 @@ enter_queues(const QueueRow *rows, uint64 nrows)
 	bool		full = false;
 
 	spool_lock();
-	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+	for (int i = 0; i < spool_shared->nentries; i++)
 		spool_shared->entries[i].seen = false;
 	for (uint64 i = 0; i < nrows; i++)
 	{
@@ -269,7 +269,7 @@ enter_queues(const QueueRow *rows, uint64 nrows)
 		spool_entry_add(entry, SPOOL_ALL_STREAMS, 0);
 		spool_entry_link(entry);
 	}
-	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+	for (int i = 0; i < spool_shared->nentries; i++)
 	{
 		SpoolEntry *entry = &spool_shared->entries[i];
 
@@ -376,7 +376,7 @@ sweep(TimestampTz now)
 		work_schedule(now);		/* its transaction learns of changes, too */
 	spool_lock();
 	spool_my_slot->active = false;
-	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+	for (int i = 0; i < spool_shared->nentries; i++)
 	{
 		SpoolEntry *entry = &spool_shared->entries[i];
 		bool		busy = entry->active;

@@ -156,6 +156,7 @@ typedef struct SpoolShared
 	int32		heads[NUM_ENTRY_LISTS];
 	int32		tails[NUM_ENTRY_LISTS];
 	int32		free_entry;
+	int32		nentries;		/* those behind were never used */
 	int32		clock;			/* where the search for an old entry goes on */
 	int32		buckets[SPOOL_MAX_QUEUES];
 	SpoolEntry	entries[SPOOL_MAX_QUEUES];

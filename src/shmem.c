@@ -222,6 +222,7 @@ free_entry(void)
 	if (place != SPOOL_NOWHERE)
 	{
 		spool_shared->free_entry = spool_shared->entries[place].chain;
+		spool_shared->nentries = Max(spool_shared->nentries, place + 1);
 		return &spool_shared->entries[place];
 	}
 	for (int i = 0; i < 256; i++)

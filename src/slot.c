@@ -271,7 +271,7 @@ detach(int code, Datum arg)
 	}
 	if (slot->manager)
 	{
-		for (int i = 0; i < SPOOL_MAX_QUEUES; i++)
+		for (int i = 0; i < spool_shared->nentries; i++)
 			if (spool_shared->entries[i].database == slot->database)
 				spool_entry_close(&spool_shared->entries[i]);
 		for (int i = 0; i < spool_shared->nworkers; i++)
