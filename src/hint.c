@@ -203,6 +203,17 @@ spool_hint_roles(void)
 	pending_roles = spool_shared != NULL;
 }
 
+/*
+ * Counts the changes that were told.  Who is told looks at once, when the
+ * server has not yet sent its invalidations; this says that what is cached of
+ * queues is to be read again.
+ */
+uint64
+spool_changes(void)
+{
+	return spool_shared ? pg_atomic_read_u64(&spool_shared->changes) : 0;
+}
+
 /* Anything may have happened in this database. */
 void
 spool_hint_everything(void)
@@ -327,6 +338,8 @@ tell(bool committed)
 		return;
 
 	spool_lock();
+	if (committed && pending_database)
+		pg_atomic_fetch_add_u64(&spool_shared->changes, 1);
 	for (int i = 0; i < npending; i++)
 		tell_one(&pending[i], committed);
 	if (pending_everything)

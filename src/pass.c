@@ -37,7 +37,6 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -240,7 +239,6 @@ give_way(SpoolPass *pass)
 {
 	spool_queue_session_unlock(pass->queue_id, pass->lockmode);
 	spool_queue_session_lock(pass->queue_id, pass->lockmode);
-	AcceptInvalidationMessages();
 }
 
 /* The loop. */

@@ -50,8 +50,10 @@ typedef struct CachedQueue
 
 static HTAB *cache = NULL;
 static bool cache_stale = false;
+static uint64 cache_changes = 0;	/* those that were told before */
 
 static void invalidate_cache(Datum arg, Oid relid);
+static void notice_changes(void);
 static SpoolQueue *read_queue(const char *name, MemoryContext context);
 static void read_options(SpoolQueue *queue);
 static void read_command(SpoolQueue *queue);
@@ -65,6 +67,16 @@ static void
 invalidate_cache(Datum arg, Oid relid)
 {
 	cache_stale = true;
+}
+
+/* The same if we were told so before the invalidation comes. */
+static void
+notice_changes(void)
+{
+	uint64		changes = spool_changes();
+
+	cache_stale |= changes != cache_changes;
+	cache_changes = changes;
 }
 
 /* Tell all backends and the manager, at commit, that a row changed. */
@@ -97,6 +109,7 @@ spool_queue_lookup(const char *name, bool missing_ok)
 							HASH_ELEM | HASH_STRINGS);
 		CacheRegisterRelcacheCallback(invalidate_cache, (Datum) 0);
 	}
+	notice_changes();
 	if (cache_stale)
 	{
 		HASH_SEQ_STATUS seq;
@@ -154,6 +167,7 @@ spool_queue_by_id(int32 id)
 	SpoolSpi	spi;
 	char	   *name = NULL;
 
+	notice_changes();
 	if (cache != NULL && !cache_stale)
 	{
 		HASH_SEQ_STATUS seq;
@@ -422,6 +436,7 @@ spool_queue_session_lock(int32 id, LOCKMODE lockmode)
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, spool_relation_oid("queue"), id, 0);
 	(void) LockAcquire(&tag, lockmode, true, false);
+	AcceptInvalidationMessages();
 }
 
 void

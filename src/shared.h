@@ -10,6 +10,7 @@
 #ifndef SPOOL_SHARED_H
 #define SPOOL_SHARED_H
 
+#include "port/atomics.h"
 #include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "storage/dsm.h"
@@ -150,6 +151,7 @@ typedef struct SpoolShared
 	bool		polling;		/* other sessions give no hints */
 	PGPROC	   *launcher;
 	bool		ask_all;		/* look for databases */
+	pg_atomic_uint64 changes;	/* of queues and the extension, anywhere */
 	bool		ask_every;		/* any may have got the extension */
 	ConditionVariable slots_cv; /* a slot changed its state */
 	SpoolDatabase databases[SPOOL_MAX_DATABASES];

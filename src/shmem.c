@@ -124,6 +124,7 @@ initialize(SpoolShared *shared, int nmanagers, bool polling)
 	shared->nworkers = spool_max_workers;
 	shared->nslots = spool_max_workers + nmanagers;
 	ConditionVariableInit(&shared->slots_cv);
+	pg_atomic_init_u64(&shared->changes, 0);
 	for (int i = 0; i < NUM_ENTRY_LISTS; i++)
 		shared->heads[i] = shared->tails[i] = SPOOL_NOWHERE;
 	for (int i = 0; i < SPOOL_MAX_QUEUES; i++)

@@ -29,6 +29,7 @@ extern void spool_hint_done(int32 queue, int64 jobs);
 extern void spool_hint_schedule(TimestampTz due);
 extern void spool_hint_database(void);
 extern void spool_hint_everything(void);
+extern uint64 spool_changes(void);
 extern void spool_hint_at_exit(int32 queue);
 extern bool spool_rates(int32 queue, float8 *rates);
 
