@@ -77,6 +77,9 @@ BEGIN
         COMMIT;
         EXIT WHEN NOT EXISTS (SELECT FROM spool.workers w WHERE w.queue = drain.queue)
             AND NOT EXISTS (SELECT FROM spool.peek(drain.queue));
+        IF clock_timestamp() > started + interval '5 min' THEN
+            RAISE EXCEPTION 'workers do not empty queue "%"', queue;
+        END IF;
         PERFORM pg_sleep(0.1);
     END LOOP;
     SELECT max(st.since) INTO ended

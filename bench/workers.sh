@@ -44,7 +44,9 @@ begin_jobs()
 	sql "$1" "TRUNCATE bench.sent, bench.begun" CHECKPOINT
 	PGOPTIONS="$PGOPTIONS -c synchronous_commit=off" \
 		pgbench -n -M prepared -f "$here/latency.sql" -t "$2" "$base$1" >/dev/null 2>&1
+	local tries=0
 	until [ "$(sql "$1" "SELECT count(*) FROM bench.begun")" = "$2" ]; do
+		[ $((tries++)) -lt 300 ] || { echo "$0: jobs do not begin" >&2; exit 1; }
 		sleep 0.1
 	done
 	sql "$1" "SELECT concat_ws(' ', percentile_disc(0.5) WITHIN GROUP (ORDER BY us), percentile_disc(0.99) WITHIN GROUP (ORDER BY us))

@@ -334,8 +334,9 @@ spool_pass_run(SpoolPass *pass)
 		error = CopyErrorData();
 		FlushErrorState();
 		/* the error may have left a statement of ours within its own SPI */
-		while (!SPI_inside_nonatomic_context())
-			SPI_finish();
+		while (!SPI_inside_nonatomic_context() &&
+			   SPI_finish() == SPI_OK_FINISH)
+			;
 		while (ActiveSnapshotSet())
 			PopActiveSnapshot();
 		SPI_rollback();
