@@ -95,6 +95,12 @@ sql(q{GRANT pg_execute_server_program TO clerk;
 sub program_runs
 {
 	my ($problem, $take, $give) = @_;
+
+	# one that is being started may miss the change of a setting
+	eventually(
+		q{SELECT count(*) FROM pg_stat_activity
+		  WHERE backend_type = 'spool worker' AND usename = 'clerk' AND state = 'idle'},
+		'1', "$problem: a worker is there");
 	my $offset = -s $node->logfile;
 	$take->();
 	sql(q{SELECT spool.enqueue('program', 'x')});
