@@ -51,6 +51,7 @@
 
 PG_FUNCTION_INFO_V1(spool_claim);
 
+static void claim_lost(int64 id);
 static void lend(SpoolDispatch *d, TimestampTz deadline);
 static void lend_stream(SpoolPick *pick, TimestampTz deadline);
 static void find_streams(SpoolClaim *claims, int nclaims);
@@ -63,8 +64,8 @@ static void load_by_id(SpoolClaim *claim);
 static void load_scan(SpoolClaim *claim);
 
 /* 55P03: somebody else has the jobs, or they were acknowledged. */
-void
-spool_claim_lost(int64 id)
+static void
+claim_lost(int64 id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -187,11 +188,11 @@ spool_claims_hold(SpoolClaim *claims, int nclaims)
 		{
 			queue = spool_queue_by_id(claim->queue_id);
 			if (queue == NULL)
-				spool_claim_lost(claim->id);
+				claim_lost(claim->id);
 			queue = spool_queue_open(cstring_to_text(queue->name),
 									 SPOOL_PROCESS, QUEUE_CONSUME);
 			if (queue->id != claim->queue_id)
-				spool_claim_lost(claim->id);
+				claim_lost(claim->id);
 		}
 		claim->dispatch.queue = queue;
 		claim->dispatch.order = queue->order;
@@ -236,7 +237,7 @@ find_streams(SpoolClaim *claims, int nclaims)
 		}
 		if (stream == 0 ||
 			!spool_stream_read(stream, &claim->pick.stream, &claim->queue_id))
-			spool_claim_lost(claim->id);
+			claim_lost(claim->id);
 	}
 	index_endscan(desc);
 	ExecDropSingleTupleTableSlot(slot);
@@ -288,7 +289,7 @@ hold_stream(SpoolClaim *claim, SpoolTables *tables)
 	if (!spool_tables_lock(tables, &pick->stream, LockWaitBlock) ||
 		!spool_states_newest(&tables->states, pick->stream.id, state) ||
 		state->runner != claim->id || state->deadline == 0)
-		spool_claim_lost(claim->id);
+		claim_lost(claim->id);
 	spool_state_check_snapshot(state);
 	spool_hint_holds(claim->dispatch.queue->id, pick->stream.id,
 					 state->run_since);
@@ -316,7 +317,7 @@ hold_kept(SpoolClaim *claim)
 	spool_spi_begin(&spi);
 	claim->njobs = (int) spool_exec(&plan, values, NULL);
 	if (claim->njobs == 0)
-		spool_claim_lost(claim->id);
+		claim_lost(claim->id);
 	old = MemoryContextSwitchTo(context);
 	claim->jobs = palloc0(claim->njobs * sizeof(SpoolJob *));
 	for (int i = 0; i < claim->njobs; i++)

@@ -22,7 +22,6 @@ typedef struct SpoolClaim
 
 extern TimestampTz spool_claim_lease(FunctionCallInfo fcinfo, int argno);
 extern void spool_claims_hold(SpoolClaim *claims, int nclaims);
-extern void spool_claim_lost(int64 id);
 extern void spool_claim_load(SpoolClaim *claim);
 
 #endif							/* SPOOL_CLAIM_H */

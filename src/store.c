@@ -372,23 +372,6 @@ spool_store_find(SpoolRow *row)
 	return found;
 }
 
-/*
- * The first packet of a stream, not below a position, without its bytes;
- * false if there is none.
- */
-bool
-spool_store_first(int64 stream, int64 from, SpoolRow *row)
-{
-	SpoolScan	scan;
-	bool		found;
-
-	spool_store_scan_begin(&scan, stream, from, ForwardScanDirection);
-	found = spool_store_scan_next(&scan, row);
-	row->packet = NULL;
-	spool_store_scan_end(&scan);
-	return found;
-}
-
 /* How many packets of a stream lie from a position to below another. */
 int64
 spool_store_count(int64 stream, int64 from, int64 below)

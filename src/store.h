@@ -63,7 +63,6 @@ extern void spool_store_scan_end(SpoolScan *scan);
 extern bool spool_store_lock(SpoolScan *scan, const SpoolRow *row);
 extern void spool_store_remove(const SpoolRow *row);
 extern bool spool_store_find(SpoolRow *row);
-extern bool spool_store_first(int64 stream, int64 from, SpoolRow *row);
 extern int64 spool_store_count(int64 stream, int64 from, int64 below);
 extern int64 spool_store_highest(int64 stream, int64 from);
 extern bool spool_store_by_id(int64 packet_id, SpoolRow *row);
