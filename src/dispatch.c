@@ -380,8 +380,9 @@ lock_stream(SpoolDispatch *d, SpoolStream *stream)
 
 /*
  * Try to pick a stream; returns how many jobs of it are handed out.  It is
- * also picked if there is anything else to consume.  A job that is to run alone is the whole
- * batch; where it is not the first, the batch ends before it.
+ * also picked if there is anything else to consume.  A job that is to run
+ * alone is the whole batch; where it is not the first, the batch ends before
+ * it.
  */
 static int64
 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)

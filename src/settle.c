@@ -114,8 +114,9 @@ bury(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt, bool counted)
 
 /*
  * A job that failed stays, to be tried again.  After set_next_seq its attempts
- * are forgotten, so that it does not hold up another head.  A program that could not be
- * started counts no attempt, but a worker waits like after the first.
+ * are forgotten, so that it does not hold up another head.  A program that
+ * could not be started counts no attempt, but a worker waits like after the
+ * first.
  */
 static void
 keep_failed(SpoolDispatch *d, SpoolJob *job, SpoolAttempt *attempt,

@@ -7,7 +7,8 @@
  * postmaster says that the process is gone before it attached.  The process
  * attaches first of all, if the slot's generation is still the one it was
  * started for, and frees the slot at its exit, after its transaction was
- * undone.  Where who starts it ends before it attached, the slot is freed, too.  What it had begun to look at is looked at again.
+ * undone; what it had begun to look at is looked at again.  If who starts it
+ * ends before it attached, the slot is freed, too.
  *
  * Latches of other processes are set under the lock only, which keeps them.
  *-------------------------------------------------------------------------

@@ -3,9 +3,9 @@
  *	  A table that is appended to past the executor.
  *
  * Rows go through the table access method, many at a time, which costs one
- * heap and the index insertions and no statement.  The caller checks rights and what the
- * executor would check: the columns of spool's tables have no defaults, and
- * its triggers and constraints, but for uniqueness, are none.
+ * heap and the index insertions and no statement.  The caller checks rights
+ * and what the executor would check: the columns of spool's tables have no
+ * defaults, and its triggers and constraints, but for uniqueness, are none.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
