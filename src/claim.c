@@ -45,7 +45,7 @@
 #include "spool.h"
 #include "take.h"
 
-/* Columns of the index spool.state_claim and of spool.state. */
+/* Columns of the index of claims and of spool.state. */
 #define CLAIM_INDEX_RUNNER	1
 #define STATE_STREAM		2
 
@@ -54,6 +54,8 @@ PG_FUNCTION_INFO_V1(spool_claim);
 static void claim_lost(int64 id);
 static void lend(SpoolDispatch *d, TimestampTz deadline);
 static void lend_stream(SpoolPick *pick, TimestampTz deadline);
+static int64 find_stream(SpoolPart *segments, const SpoolSnapshot *newest,
+						 int64 claim);
 static void find_streams(SpoolClaim *claims, int nclaims);
 static int64 find_kept(int64 claim);
 static int	compare_streams(const void *a, const void *b);
@@ -206,31 +208,41 @@ spool_claims_hold(SpoolClaim *claims, int nclaims)
 	spool_tables_close(&tables);
 }
 
-/* Find the streams of claims by any state that names them. */
+/* The stream of a claim, by any state that names it, or 0. */
+static int64
+find_stream(SpoolPart *segments, const SpoolSnapshot *newest, int64 claim)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, CLAIM_INDEX_RUNNER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(claim));
+	for (int i = SPOOL_SEGMENTS - 1; i >= 0; i--)
+	{
+		SpoolPart  *part = &segments[i];
+		bool		null;
+
+		if (spool_part_seek(part, newest, &key, 1) &&
+			index_getnext_slot(part->desc, ForwardScanDirection, part->slot))
+			return DatumGetInt64(slot_getattr(part->slot, STATE_STREAM, &null));
+	}
+	return 0;
+}
+
+/* Find the streams of claims. */
 static void
 find_streams(SpoolClaim *claims, int nclaims)
 {
-	Relation	heap = table_open(spool_relation_oid("state"),
-								  AccessShareLock);
-	Relation	index = index_open(spool_relation_oid("state_claim"),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	IndexScanDesc desc = compat_index_beginscan(heap, index, snapshot, 1);
-	ScanKeyData key;
+	SpoolPart	segments[SPOOL_SEGMENTS];
+	SpoolSnapshot newest = {0};
 
+	spool_parts_open(segments, INDEX_CLAIMS);
+	spool_snapshot_renew(&newest);
 	for (int i = 0; i < nclaims; i++)
 	{
 		SpoolClaim *claim = &claims[i];
-		int64		stream;
-		bool		null;
+		int64		stream = find_stream(segments, &newest, claim->id);
 
-		ScanKeyInit(&key, CLAIM_INDEX_RUNNER, BTEqualStrategyNumber, F_INT8EQ,
-					Int64GetDatum(claim->id));
-		index_rescan(desc, &key, 1, NULL, 0);
-		if (index_getnext_slot(desc, ForwardScanDirection, slot))
-			stream = DatumGetInt64(slot_getattr(slot, STATE_STREAM, &null));
-		else
+		if (stream == 0)
 		{
 			stream = find_kept(claim->id);
 			claim->kept = true;
@@ -239,11 +251,8 @@ find_streams(SpoolClaim *claims, int nclaims)
 			!spool_stream_read(stream, &claim->pick.stream, &claim->queue_id))
 			claim_lost(claim->id);
 	}
-	index_endscan(desc);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	index_close(index, NoLock);
-	table_close(heap, NoLock);
+	spool_parts_close(segments);
+	spool_snapshot_end(&newest);
 }
 
 /* The stream of a claim whose packets are in kept, or 0. */

@@ -57,7 +57,7 @@ spool_history_crashed(SpoolQueue *queue, const char *stream, int64 packet_id,
 	static SpoolPlan plan = {
 		"INSERT INTO spool.attempt (queue, stream, seq, packet_id, attempt,"
 		" started_at, finished_at, outcome, message)"
-		" SELECT $1, $2, (SELECT seq FROM spool.segment_0 WHERE packet_id = $3"
+		" SELECT $1, $2, (SELECT seq FROM spool.store WHERE packet_id = $3"
 		"  UNION ALL SELECT seq FROM spool.kept WHERE packet_id = $3 LIMIT 1),"
 		" $3, $4, $5, clock_timestamp(), 'crashed', $6",
 		SPI_OK_INSERT,

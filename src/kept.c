@@ -108,7 +108,7 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
 		" attempts, runner, since, arrived, packet)"
 		" SELECT packet_id, stream, seq, $4, $5, 0, 0, clock_timestamp(),"
-		" arrived, packet FROM spool.segment_0"
+		" arrived, packet FROM spool.store"
 		" WHERE stream = $1 AND position >= $2 AND position < $3",
 		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID)
 	};
@@ -349,7 +349,7 @@ spool_kept_restore(int64 stream, int64 from, int64 below, int32 queue)
 		"   AND (k.state IN ('dead', 'failed') AND k.reason NOT IN ('late', 'discarded')"
 		"    OR k.state = 'done' AND k.since + q.retention > clock_timestamp())"
 		"  RETURNING k.*)"
-		" INSERT INTO spool.segment_0"
+		" INSERT INTO spool.store"
 		" (stream, position, seq, packet_id, arrived, segment, packet)"
 		" SELECT stream, seq, seq, packet_id, arrived, 0, packet FROM back",
 		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, INT4OID)

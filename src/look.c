@@ -455,7 +455,7 @@ Datum
 spool_packet_id(PG_FUNCTION_ARGS)
 {
 	static SpoolPlan plan = {
-		"SELECT packet_id FROM spool.segment_0 WHERE stream = $1 AND seq = $2"
+		"SELECT packet_id FROM spool.store WHERE stream = $1 AND seq = $2"
 		" AND (NOT $3 OR position >= $4)"
 		" UNION ALL SELECT packet_id FROM spool.kept"
 		" WHERE stream = $1 AND seq = $2 ORDER BY packet_id LIMIT 1",

@@ -2,28 +2,32 @@
  * maintain.c
  *	  Upkeep: removing what nobody needs any more.
  *
- * All in the caller's transaction.  The store, what is kept, keys and
- * counters say themselves what of them is needed no more.  Attempts and
- * actions are history; they are found by their time.  Packets that are due
- * are moved into their streams last: that holds the numbers of the streams to
- * the end of the transaction.
+ * What is kept, keys and counters say themselves what of them is needed no
+ * more.  Attempts and actions are history; they are found by their time.
+ * Packets that are due are moved into their streams last: that may hold the
+ * numbers of the streams to the end of the transaction.  Then come the steps
+ * of the rotation (rotate.c), a transaction each where the caller allows it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "kept.h"
 #include "key.h"
 #include "maintain.h"
+#include "rotate.h"
 #include "schedule.h"
 #include "spiutil.h"
 #include "spool.h"
-#include "store.h"
 #include "tally.h"
 
 /*
@@ -81,7 +85,7 @@ void
 spool_maintain_now(void)
 {
 	(void) spool_kept_purge();
-	(void) spool_store_purge();
+	spool_old_segment_purge();
 	purge_senders();
 	spool_tally_fold();
 	spool_key_purge();
@@ -90,11 +94,33 @@ spool_maintain_now(void)
 		CHECK_FOR_INTERRUPTS();
 }
 
-/* CALL maintain() */
+/* CALL maintain(): in a transaction block, all in that transaction */
 Datum
 spool_maintain(PG_FUNCTION_ARGS)
 {
+	CallContext *call = (CallContext *) fcinfo->context;
+	bool		commits;
+	bool		now = true;
+	bool		more = true;
+
+	commits = call != NULL && IsA(call, CallContext) && !call->atomic &&
+		!IsSubTransaction();
 	PreventCommandIfReadOnly("CALL spool.maintain()");
+	SPI_connect_ext(commits ? SPI_OPT_NONATOMIC : 0);
 	spool_maintain_now();
+	while (more)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (commits)
+		{
+			SPI_commit();
+			PushActiveSnapshot(GetTransactionSnapshot());
+		}
+		more = spool_rotate_step(now) == ROTATION_MORE;
+		now = false;
+		if (commits)
+			PopActiveSnapshot();
+	}
+	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -11,7 +11,7 @@
  * A sweep has all streams looked at, in the queues where something happened
  * but not since the sweep before; where it never gets quiet, once a minute:
  * hints may get lost, or name too little.  After the last activity come that
- * sweep and one upkeep, then nothing.  Without preload, all queues are swept
+ * sweep and one upkeep, more while segments wait to be emptied, then nothing.  Without preload, all queues are swept
  * all the time, and scheduled jobs looked for: other sessions give no hints.
  *
  * One session lock says that a database has its manager; a second one, in the
@@ -44,6 +44,7 @@
 #include "compat.h"
 #include "maintain.h"
 #include "manager.h"
+#include "rotate.h"
 #include "schedule.h"
 #include "shared.h"
 #include "spiutil.h"
@@ -70,6 +71,7 @@ static bool refused = false;	/* some owner cannot run jobs */
 static TimestampTz read_at = 0; /* not before */
 static TimestampTz sweep_at = DT_NOEND;
 static TimestampTz upkeep_at = DT_NOEND;
+static bool rotating = false;	/* another step follows */
 static TimestampTz scheduled_at;	/* as the last look found */
 static MemoryContext round_context;
 
@@ -85,6 +87,7 @@ static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
 static void do_upkeep(void);
+static void rotate(void);
 static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
 
@@ -321,8 +324,10 @@ look_around(TimestampTz now)
 	if (upkeep_at <= now)
 	{
 		upkeep_at = DT_NOEND;
-		(void) transact("spool: upkeep", do_upkeep);
+		rotating = transact("spool: upkeep", do_upkeep);
 	}
+	if (rotating && !transact("spool: rotating segments", rotate))
+		rotating = false;
 	if (sweep_at <= now)
 		sweep(now);
 }
@@ -360,6 +365,23 @@ do_upkeep(void)
 	stale |= absent;
 	if (!absent)
 		spool_maintain_now();
+}
+
+/* One step, so that workers need not wait for the others. */
+static void
+rotate(void)
+{
+	SpoolRotation next = ROTATION_DONE;
+
+	absent = !spool_extension_present();
+	stale |= absent;
+	if (!absent)
+		next = spool_rotate_step(false);
+	rotating = next == ROTATION_MORE;
+	if (next == ROTATION_LATER)
+		upkeep_at = Min(upkeep_at,
+						TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													UPKEEP_MS));
 }
 
 /*
@@ -415,7 +437,7 @@ do_round(void)
 	next = Min(next, Min(sweep_at, upkeep_at));
 	next = Min(next, slot->schedule_at);
 	/* what was told meanwhile: a wait in a transaction resets the latch */
-	if (slot->changed || slot->leave ||
+	if (slot->changed || slot->leave || rotating ||
 		(slot->active && sweep_at == DT_NOEND))
 		next = now;
 	slot->wake_at = next;

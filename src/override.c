@@ -66,10 +66,10 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 {
 	static SpoolPlan plan = {
 		"SELECT p.stream, s.name, p.position, p.seq, p.packet_id, p.arrived,"
-		" p.packet, p.ctid"
+		" p.packet, p.segment::int4, p.ctid"
 		" FROM spool.stream s, LATERAL (SELECT st.next, st.runner, st.deadline, st.paused"
 		"  FROM spool.state st WHERE st.consumer = 0 AND st.stream = s.id"
-		"  ORDER BY st.version DESC LIMIT 1) st, spool.segment_0 p"
+		"  ORDER BY st.version DESC LIMIT 1) st, spool.store p"
 		" WHERE s.queue = $1 AND ($2 IS NULL OR s.name = $2)"
 		"  AND p.stream = s.id AND p.position >= st.next"
 		"  AND p.packet_id <= $3 AND st.paused IS NULL"
@@ -116,7 +116,8 @@ override_collect(SpoolDispatch *d, const char *stream, int64 limit)
 		rows[i].has_arrived = !null;
 		rows[i].packet = (struct varlena *)
 			DatumGetPointer(spool_field_copy(i, 7, BYTEAOID, &null, context));
-		rows[i].tid = *(ItemPointer) DatumGetPointer(spool_field(i, 8, NULL));
+		rows[i].segment = DatumGetInt32(spool_field(i, 8, NULL));
+		rows[i].tid = *(ItemPointer) DatumGetPointer(spool_field(i, 9, NULL));
 	}
 	spool_spi_end(&spi);
 

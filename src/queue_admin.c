@@ -284,7 +284,7 @@ remove_contents(int32 queue)
 {
 	static SpoolPlan plan = {
 		"WITH s AS (DELETE FROM spool.stream WHERE queue = $1 RETURNING id),"
-		" p AS (DELETE FROM spool.segment_0"
+		" p AS (DELETE FROM spool.store"
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
 		" k AS (DELETE FROM spool.kept"
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"

@@ -44,6 +44,7 @@ typedef struct CachedRelation
 
 static HTAB *relations = NULL;
 static bool relations_stale = false;
+static uint64 relation_changes = 1;
 
 static void invalidate_relations(Datum arg, Oid relid);
 static Oid	cached_relation(const char *name);
@@ -69,6 +70,7 @@ static void
 invalidate_relations(Datum arg, Oid relid)
 {
 	relations_stale = true;
+	relation_changes++;
 }
 
 /* The oid of a relation that is cached, or InvalidOid. */
@@ -99,6 +101,13 @@ cached_relation(const char *name)
 	}
 	entry = hash_search(relations, name, HASH_FIND, NULL);
 	return entry ? entry->relid : InvalidOid;
+}
+
+/* Counts the changes of relations that this backend was told of. */
+uint64
+spool_relation_changes(void)
+{
+	return relation_changes;
 }
 
 /* Oid of a table, index or sequence of the extension. */

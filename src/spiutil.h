@@ -47,6 +47,7 @@ extern Datum spool_field_copy(uint64 row, int column, Oid type, bool *null,
 
 extern bool spool_extension_present(void);
 extern Oid	spool_relation_oid(const char *name);
+extern uint64 spool_relation_changes(void);
 extern Oid	spool_type_oid(const char *name);
 extern int64 spool_nextval(const char *sequence);
 

@@ -14,6 +14,7 @@
 #include "launcher.h"
 #include "packet_type.h"
 #include "program.h"
+#include "rotate.h"
 #include "shared.h"
 
 PG_MODULE_MAGIC;
@@ -27,6 +28,7 @@ _PG_init(void)
 	spool_packet_init();
 	spool_program_init();
 	spool_key_init();
+	spool_rotate_init();
 	spool_shmem_init();
 	spool_hint_init();
 	spool_hooks_init();

@@ -4,15 +4,16 @@
  *
  * A state is appended for each change and never updated, so a snapshot held
  * elsewhere makes nothing slower: the newest one is the first that a backward
- * scan of (stream, consumer, version) meets.  It is read with the newest
- * snapshot (snapshot.c), at every isolation level, and appended under the
- * stream's lock (stream.c) by who read it under that lock.
+ * scan of (stream, consumer, version) meets, in whatever segment (segment.c).
+ * It is read with the newest snapshot (snapshot.c), at every isolation level,
+ * and appended under the stream's lock (stream.c) by who read it under that
+ * lock.
  *
  * A REPEATABLE READ or SERIALIZABLE transaction that consumes and whose own
  * snapshot is older than the newest state gets 40001: for it the packets were
  * handed out in the future.
  *
- * spool_store_purge removes older states.
+ * Older states go with their segment (rotate.c).
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -41,7 +42,7 @@ enum
 	STATE_CONSUMER = 1, STATE_STREAM, STATE_VERSION, STATE_NEXT, STATE_HIGH,
 	STATE_LOW, STATE_LOOKED, STATE_AHEAD, STATE_ATTEMPTS,
 	STATE_ATTEMPT_PACKET, STATE_RUNNER, STATE_RUN_PACKET, STATE_RUN_LAST,
-	STATE_RUN_JOBS, STATE_SOLO, STATE_CONSUMED, STATE_DONE, STATE_FAILED,
+	STATE_RUN_JOBS, STATE_SOLO, STATE_SEGMENT, STATE_CONSUMED, STATE_DONE, STATE_FAILED,
 	STATE_DEAD, STATE_SUPERSEDED, STATE_SINCE, STATE_RUN_SINCE,
 	STATE_RETRY_AT, STATE_DEADLINE, STATE_CLAIMED, STATE_ROLE,
 	STATE_APPLICATION, STATE_FAILURE, STATE_PAUSED
@@ -149,30 +150,24 @@ spool_states_open(SpoolStates *states, SpoolSnapshot *newest)
 {
 	states->newest = newest;
 	states->serial = 0;
-	states->heap = table_open(spool_relation_oid("state"), AccessShareLock);
-	states->index = index_open(spool_relation_oid("state_pkey"),
-							   AccessShareLock);
-	states->slot = table_slot_create(states->heap, NULL);
-	spool_snapshot_renew(newest);
-	states->desc = compat_index_beginscan(states->heap, states->index,
-										  newest->snapshot,
-										  INDEX_COLUMNS);
+	spool_parts_open(states->segments, INDEX_STATES);
 }
 
 void
 spool_states_close(SpoolStates *states)
 {
-	index_endscan(states->desc);
-	ExecDropSingleTupleTableSlot(states->slot);
-	index_close(states->index, NoLock);
-	table_close(states->heap, NoLock);
+	spool_parts_close(states->segments);
 }
 
-/* Look for the newest state of a stream, not below a version. */
+/*
+ * Look for the newest state of a stream, not below a version, in all segments;
+ * it is then in states->part.
+ */
 static bool
 look_from(SpoolStates *states, int64 stream, int64 version)
 {
 	ScanKeyData keys[INDEX_COLUMNS];
+	int64		best = 0;
 
 	ScanKeyInit(&keys[0], INDEX_STREAM, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(stream));
@@ -180,10 +175,24 @@ look_from(SpoolStates *states, int64 stream, int64 version)
 				Int32GetDatum(SPOOL_CONSUMER));
 	ScanKeyInit(&keys[2], INDEX_VERSION, BTGreaterEqualStrategyNumber,
 				F_INT8GE, Int64GetDatum(version));
-	states->desc->xs_snapshot = states->newest->snapshot;
-	index_rescan(states->desc, keys, INDEX_COLUMNS, NULL, 0);
-	return index_getnext_slot(states->desc, BackwardScanDirection,
-							  states->slot);
+
+	states->part = NULL;
+	for (int i = 0; i < SPOOL_SEGMENTS; i++)
+	{
+		SpoolPart  *part = &states->segments[i];
+		int64		found;
+		bool		null;
+
+		if (!spool_part_seek(part, states->newest, keys, INDEX_COLUMNS) ||
+			!index_getnext_slot(part->desc, BackwardScanDirection, part->slot))
+			continue;
+		found = DatumGetInt64(slot_getattr(part->slot, STATE_VERSION, &null));
+		if (states->part != NULL && found < best)
+			continue;
+		best = found;
+		states->part = part;
+	}
+	return states->part != NULL;
 }
 
 /*
@@ -218,7 +227,7 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 		states->serial = states->newest->serial;
 		states->stream = stream;
 	}
-	read_slot(states->slot, state);
+	read_slot(states->part->slot, state);
 	state->stream = stream;
 	seen[place].stream = stream;
 	seen[place].version = state->version;
@@ -242,15 +251,32 @@ spool_state_newest(int64 stream, SpoolState *state)
 
 /*
  * For who consumes: 40001 if the transaction's own snapshot does not see the
- * state.
+ * state.  It may see it where it was before it was moved (rotate.c).
  */
 void
 spool_state_check_snapshot(const SpoolState *state)
 {
-	if (IsolationUsesXactSnapshot() &&
-		TransactionIdIsNormal(state->writer) &&
-		!TransactionIdIsCurrentTransactionId(state->writer) &&
-		XidInMVCCSnapshot(state->writer, GetTransactionSnapshot()))
+	SpoolState	seen;
+	volatile bool same = false;
+
+	if (!IsolationUsesXactSnapshot() ||
+		!TransactionIdIsNormal(state->writer) ||
+		TransactionIdIsCurrentTransactionId(state->writer) ||
+		!XidInMVCCSnapshot(state->writer, GetTransactionSnapshot()))
+		return;
+
+	spool_read_with(GetTransactionSnapshot());
+	PG_TRY();
+	{
+		same = spool_state_newest(state->stream, &seen) &&
+			seen.version == state->version;
+	}
+	PG_FINALLY();
+	{
+		spool_read_with(NULL);
+	}
+	PG_END_TRY();
+	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent consumption of the stream"),
@@ -375,10 +401,12 @@ spool_states_append(SpoolState **states, int n)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	SpoolWriter writer;
+	int			segment;
 
 	if (n == 0)
 		return;
-	spool_writer_open(&writer, "state", n);
+	segment = spool_segment_current();
+	spool_writer_open(&writer, spool_segment_heap(INDEX_STATES, segment), n);
 	for (int i = 0; i < n; i++)
 	{
 		bool	   *nulls;
@@ -387,6 +415,7 @@ spool_states_append(SpoolState **states, int n)
 		states[i]->version++;
 		states[i]->since = now;
 		fill_row(values - 1, nulls - 1, states[i]);
+		values[STATE_SEGMENT - 1] = Int16GetDatum(segment);
 	}
 	spool_writer_close(&writer);
 }

@@ -10,6 +10,7 @@
 #include "executor/tuptable.h"
 #include "utils/timestamp.h"
 
+#include "segment.h"
 #include "snapshot.h"
 
 /*
@@ -53,10 +54,8 @@ typedef struct SpoolState
 /* The states, opened for reading those of several streams. */
 typedef struct SpoolStates
 {
-	Relation	heap;
-	Relation	index;
-	IndexScanDesc desc;
-	TupleTableSlot *slot;		/* the state that was read last, */
+	SpoolPart	segments[SPOOL_SEGMENTS];
+	SpoolPart  *part;			/* its slot has the state that was read last, */
 	SpoolSnapshot *newest;
 	int64		serial;			/* with the snapshot of this serial, */
 	int64		stream;			/* of this stream */

@@ -1,19 +1,17 @@
 /*-------------------------------------------------------------------------
  * store.c
- *	  How packets lie on disk; no other file knows.
+ *	  The packets: what is written and removed.
  *
- * Packets are appended (writer.c) to the partitions of spool.store.  Nothing
+ * Packets are appended (writer.c) to the current segment (segment.c).  Nothing
  * is updated in place: consuming by number moves the cursor (state.c) and
- * leaves the packet, so a snapshot held elsewhere makes nothing slower.  One
- * index has (stream, position, seq); a BRIN index finds a packet by its id.
+ * leaves the packet, so a snapshot held elsewhere makes nothing slower.  What
+ * is below a stream's cursor is consumed and never handed out again; it goes
+ * with its segment (rotate.c).  A cursor goes back only in a transaction that
+ * removes those packets itself.
  *
- * Every read is made with the newest snapshot (snapshot.c), at every isolation
- * level.  Whoever decides by what it reads holds the stream's lock (stream.c).
- *
- * Rows below a stream's cursor are consumed; spool_store_purge removes them,
- * and states that are not the newest, in sets.  It needs no lock: a committed
- * cursor goes back only by removing those rows itself, and no reader with a
- * newest snapshot looks at an older state.
+ * One index has (stream, position, seq); another finds a packet by its id.
+ * Packets are read in order by scan.c, and changed in whatever segment they
+ * were found.
  *
  * A crash leaves what committed transactions wrote.
  *-------------------------------------------------------------------------
@@ -39,23 +37,11 @@
 #include "store.h"
 #include "writer.h"
 
-/* Columns of a segment. */
-enum
-{
-	STORE_STREAM = 1, STORE_POSITION, STORE_SEQ, STORE_PACKET_ID,
-	STORE_ARRIVED, STORE_SEGMENT, STORE_PACKET, STORE_COLUMNS = STORE_PACKET
-};
-
-/* The segment that packets are appended to. */
-#define SEGMENT_NAME	"segment_0"
-#define SEGMENT_INDEX	"segment_0_stream_position_seq_idx"
-#define SEGMENT_ID_INDEX	"segment_0_packet_id_idx"
-#define SEGMENT_NO		0
-
 /* A packet that this transaction removed. */
 typedef struct RemovedRow
 {
 	int64		packet_id;
+	int			segment;
 	ItemPointerData tid;
 	struct RemovedRow *next;
 } RemovedRow;
@@ -63,9 +49,6 @@ typedef struct RemovedRow
 static RemovedRow *removed = NULL;	/* in TopTransactionContext */
 static LocalTransactionId removed_lxid = InvalidLocalTransactionId;
 
-static int64 *place_of(int64 stream);
-static void read_range(SpoolScan *scan, int64 from, int64 to);
-static void fill_row(SpoolRow *row, TupleTableSlot *slot);
 static void note_removed(const SpoolRow *row);
 static bool find_removed(int64 packet_id, SpoolRow *row);
 
@@ -74,10 +57,13 @@ void
 spool_store_append(const SpoolRow *rows, int nrows)
 {
 	SpoolWriter writer;
+	int			segment;
 
 	if (nrows == 0)
 		return;
-	spool_writer_open(&writer, SEGMENT_NAME, nrows);
+	segment = spool_segment_current();
+	spool_writer_open(&writer, spool_segment_heap(INDEX_PACKETS, segment),
+					  nrows);
 	for (int i = 0; i < nrows; i++)
 	{
 		const SpoolRow *row = &rows[i];
@@ -91,168 +77,10 @@ spool_store_append(const SpoolRow *rows, int nrows)
 		values[STORE_PACKET_ID] = Int64GetDatum(row->packet_id);
 		values[STORE_ARRIVED] = TimestampTzGetDatum(row->arrived);
 		nulls[STORE_ARRIVED] = !row->has_arrived;
-		values[STORE_SEGMENT] = Int16GetDatum(SEGMENT_NO);
+		values[STORE_SEGMENT] = Int16GetDatum(segment);
 		values[STORE_PACKET] = PointerGetDatum(row->packet);
 	}
 	spool_writer_close(&writer);
-}
-
-/* Open the packets for scans with a snapshot that others read with, too. */
-void
-spool_store_open(SpoolScan *scan, SpoolSnapshot *newest)
-{
-	scan->newest = newest;
-	scan->serial = 0;
-	scan->heap = table_open(spool_relation_oid(SEGMENT_NAME), AccessShareLock);
-	scan->index = index_open(spool_relation_oid(SEGMENT_INDEX),
-							 AccessShareLock);
-	scan->slot = table_slot_create(scan->heap, NULL);
-	spool_snapshot_renew(newest);
-	scan->desc = compat_index_beginscan(scan->heap, scan->index,
-										newest->snapshot, 3);
-}
-
-void
-spool_store_close(SpoolScan *scan)
-{
-	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, NoLock);
-	table_close(scan->heap, NoLock);
-}
-
-/*
- * Scan a stream's packets from a position to another with the newest
- * snapshot, upwards or downwards.  want: so many from there upwards, one after
- * the other, are wanted, as far as is known; 0: it is not known.
- *
- * A scan that was just begun and asked for its first packet only begins again
- * without a look if nothing has changed since.
- */
-void
-spool_store_seek(SpoolScan *scan, int64 stream, int64 from, int64 to,
-				 ScanDirection direction, int64 want)
-{
-	spool_snapshot_renew(scan->newest);
-	if (scan->serial == scan->newest->serial && scan->asked <= 1 &&
-		scan->stream == stream && scan->from == from && scan->to == to &&
-		scan->direction == direction)
-	{
-		scan->again = scan->asked == 1 && !scan->done;
-		scan->asked = 0;
-		return;
-	}
-	scan->serial = scan->newest->serial;
-	scan->stream = stream;
-	scan->from = from;
-	scan->to = to;
-	scan->direction = direction;
-	scan->done = false;
-	scan->again = false;
-	scan->asked = 0;
-	if (want > 0 && want < to - from && *place_of(stream) == stream)
-		read_range(scan, from, from + want);
-	else
-		read_range(scan, from, to);
-}
-
-/*
- * Where a stream is remembered that had more than one packet when this backend
- * scanned it last.  A scan reads at once all index entries of its range that
- * are on one page, so of such a stream no more are read at first than are
- * wanted.  Nothing else depends on it.
- */
-static int64 *
-place_of(int64 stream)
-{
-	static int64 deep[4096];
-
-	return &deep[stream % lengthof(deep)];
-}
-
-/* Let a scan read a range of positions. */
-static void
-read_range(SpoolScan *scan, int64 from, int64 to)
-{
-	scan->bound = to;
-	ScanKeyInit(&scan->keys[0], STORE_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(scan->stream));
-	ScanKeyInit(&scan->keys[1], STORE_POSITION, BTGreaterEqualStrategyNumber,
-				F_INT8GE, Int64GetDatum(from));
-	ScanKeyInit(&scan->keys[2], STORE_POSITION, BTLessEqualStrategyNumber,
-				F_INT8LE, Int64GetDatum(to));
-	scan->desc->xs_snapshot = scan->newest->snapshot;
-	index_rescan(scan->desc, scan->keys, 3, NULL, 0);
-}
-
-/*
- * The next packet of a scan.  row->packet points into the scan and holds
- * until the next call.
- */
-bool
-spool_store_scan_next(SpoolScan *scan, SpoolRow *row)
-{
-	Assert(scan->serial == scan->newest->serial);
-	scan->asked++;
-	while (!scan->again && !scan->done &&
-		   !index_getnext_slot(scan->desc, scan->direction, scan->slot))
-	{
-		if (scan->bound == scan->to)
-			scan->done = true;
-		else
-			read_range(scan, scan->bound + 1, scan->to);
-	}
-	scan->again = false;
-	if (scan->asked == 2)
-		*place_of(scan->stream) = scan->done ? 0 : scan->stream;
-	if (scan->done)
-		return false;
-	fill_row(row, scan->slot);
-	return true;
-}
-
-/*
- * Open the packets and scan a stream's from a position upwards, or downwards
- * to it.
- */
-void
-spool_store_scan_begin(SpoolScan *scan, int64 stream, int64 from,
-					   ScanDirection direction)
-{
-	spool_store_scan_range(scan, stream, from, PG_INT64_MAX, direction);
-}
-
-/* The same up to a position. */
-void
-spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
-					   ScanDirection direction)
-{
-	memset(&scan->own, 0, sizeof(scan->own));
-	spool_store_open(scan, &scan->own);
-	spool_store_seek(scan, stream, from, to, direction, 0);
-}
-
-void
-spool_store_scan_end(SpoolScan *scan)
-{
-	spool_store_close(scan);
-	spool_snapshot_end(&scan->own);
-}
-
-static void
-fill_row(SpoolRow *row, TupleTableSlot *slot)
-{
-	slot_getallattrs(slot);
-	row->stream = DatumGetInt64(slot->tts_values[STORE_STREAM - 1]);
-	row->position = DatumGetInt64(slot->tts_values[STORE_POSITION - 1]);
-	row->seq = DatumGetInt64(slot->tts_values[STORE_SEQ - 1]);
-	row->packet_id = DatumGetInt64(slot->tts_values[STORE_PACKET_ID - 1]);
-	row->has_arrived = !slot->tts_isnull[STORE_ARRIVED - 1];
-	row->arrived = row->has_arrived ?
-		DatumGetTimestampTz(slot->tts_values[STORE_ARRIVED - 1]) : 0;
-	row->packet = (struct varlena *)
-		DatumGetPointer(slot->tts_values[STORE_PACKET - 1]);
-	row->tid = slot->tts_tid;
 }
 
 /*
@@ -265,9 +93,10 @@ spool_store_lock(SpoolScan *scan, const SpoolRow *row)
 	TM_FailureData failure;
 	TM_Result	result;
 	ItemPointerData tid = row->tid;
-	TupleTableSlot *slot = table_slot_create(scan->heap, NULL);
+	Relation	heap = scan->segments[row->segment].heap;
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
 
-	result = table_tuple_lock(scan->heap, &tid, scan->newest->snapshot, slot,
+	result = table_tuple_lock(heap, &tid, scan->newest->snapshot, slot,
 							  GetCurrentCommandId(true), LockTupleExclusive,
 							  LockWaitSkip, 0, &failure);
 	ExecDropSingleTupleTableSlot(slot);
@@ -281,7 +110,8 @@ spool_store_lock(SpoolScan *scan, const SpoolRow *row)
 void
 spool_store_remove(const SpoolRow *row)
 {
-	Relation	heap = table_open(spool_relation_oid(SEGMENT_NAME),
+	Relation	heap = table_open(spool_segment_heap(INDEX_PACKETS,
+													 row->segment),
 								  RowExclusiveLock);
 	ItemPointerData tid = row->tid;
 	TM_FailureData failure;
@@ -308,6 +138,7 @@ note_removed(const SpoolRow *row)
 		removed = NULL;
 	removed_lxid = compat_my_lxid;
 	entry->packet_id = row->packet_id;
+	entry->segment = row->segment;
 	entry->tid = row->tid;
 	entry->next = removed;
 	removed = entry;
@@ -329,11 +160,12 @@ find_removed(int64 packet_id, SpoolRow *row)
 
 		if (entry->packet_id != packet_id)
 			continue;
-		heap = table_open(spool_relation_oid(SEGMENT_NAME), AccessShareLock);
+		heap = table_open(spool_segment_heap(INDEX_PACKETS, entry->segment),
+						  AccessShareLock);
 		slot = table_slot_create(heap, NULL);
 		if (table_tuple_fetch_row_version(heap, &entry->tid, SnapshotAny,
 										  slot))
-			fill_row(row, slot);
+			spool_scan_row(row, slot);
 
 		/* after a rollback to a savepoint another packet may lie there */
 		if (!TTS_EMPTY(slot) && row->packet_id == packet_id)
@@ -365,6 +197,7 @@ spool_store_find(SpoolRow *row)
 	while (!found && spool_store_scan_next(&scan, &stored))
 		if (stored.packet_id == row->packet_id)
 		{
+			row->segment = stored.segment;
 			row->tid = stored.tid;
 			found = true;
 		}
@@ -416,8 +249,8 @@ bool
 spool_store_by_id(int64 packet_id, SpoolRow *row)
 {
 	static SpoolPlan plan = {
-		"SELECT stream, position, seq, packet_id, arrived, packet, ctid"
-		" FROM spool.segment_0 WHERE packet_id = $1",
+		"SELECT stream, position, seq, packet_id, arrived, packet,"
+		" segment::int4, ctid FROM spool.store WHERE packet_id = $1",
 		SPI_OK_SELECT, PLAN_ARGS(INT8OID)
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -439,7 +272,8 @@ spool_store_by_id(int64 packet_id, SpoolRow *row)
 		row->has_arrived = !null;
 		row->packet = (struct varlena *)
 			DatumGetPointer(spool_field_copy(0, 6, BYTEAOID, &null, context));
-		row->tid = *(ItemPointer) DatumGetPointer(spool_field(0, 7, NULL));
+		row->segment = DatumGetInt32(spool_field(0, 7, NULL));
+		row->tid = *(ItemPointer) DatumGetPointer(spool_field(0, 8, NULL));
 	}
 	spool_spi_end(&spi);
 	return found || find_removed(packet_id, row);
@@ -450,7 +284,7 @@ void
 spool_store_remove_range(int64 stream, int64 from, int64 below)
 {
 	static SpoolPlan plan = {
-		"DELETE FROM spool.segment_0"
+		"DELETE FROM spool.store"
 		" WHERE stream = $1 AND position >= $2 AND position < $3",
 		SPI_OK_DELETE, PLAN_ARGS(INT8OID, INT8OID, INT8OID)
 	};
@@ -474,7 +308,7 @@ spool_store_has_waiting(int32 queue, bool by_number)
 		"  FROM spool.state st WHERE st.consumer = 0 AND st.stream = s.id"
 		"  ORDER BY st.version DESC LIMIT 1) st"
 		" WHERE s.queue = $1 AND (EXISTS"
-		"  (SELECT FROM spool.segment_0 p WHERE p.stream = s.id"
+		"  (SELECT FROM spool.store p WHERE p.stream = s.id"
 		"    AND (NOT $2 OR p.position >= st.next))"
 		"  OR EXISTS (SELECT FROM spool.kept k WHERE k.stream = s.id"
 		"    AND k.state IN ('ready', 'running')))"
@@ -486,42 +320,4 @@ spool_store_has_waiting(int32 queue, bool by_number)
 	values[0] = Int32GetDatum(queue);
 	values[1] = BoolGetDatum(by_number);
 	return spool_exec_alone(&plan, values, NULL) > 0;
-}
-
-/*
- * Remove consumed packets and states that are not the newest, and let packets
- * be found by id.
- */
-uint64
-spool_store_purge(void)
-{
-	static SpoolPlan packets = {
-		"DELETE FROM spool.segment_0 p USING"
-		" (SELECT s.id, st.next FROM spool.stream s"
-		"   JOIN spool.queue q ON q.id = s.queue, LATERAL"
-		"   (SELECT st.next FROM spool.state st"
-		"     WHERE st.consumer = 0 AND st.stream = s.id"
-		"     ORDER BY st.version DESC LIMIT 1) st"
-		"   WHERE q.order_by IN ('sequence', 'latest')) c"
-		" WHERE p.stream = c.id AND p.position < c.next",
-		SPI_OK_DELETE, PLAN_NO_ARGS
-	};
-	static SpoolPlan states = {
-		"DELETE FROM spool.state old USING"
-		" (SELECT consumer, stream, max(version) AS version FROM spool.state"
-		"   GROUP BY consumer, stream) newest"
-		" WHERE old.consumer = newest.consumer AND old.stream = newest.stream"
-		"   AND old.version < newest.version",
-		SPI_OK_DELETE, PLAN_NO_ARGS
-	};
-	static SpoolPlan summarize = {
-		"SELECT pg_catalog.brin_summarize_new_values('spool."
-		SEGMENT_ID_INDEX "')",
-		SPI_OK_SELECT, PLAN_NO_ARGS
-	};
-	uint64		rows = spool_exec_alone(&packets, NULL, NULL);
-
-	(void) spool_exec_alone(&states, NULL, NULL);
-	(void) spool_exec_alone(&summarize, NULL, NULL);
-	return rows;
 }

@@ -16,7 +16,6 @@
 #include "executor/executor.h"
 #include "utils/rel.h"
 
-#include "spiutil.h"
 #include "spool.h"
 #include "writer.h"
 
@@ -24,9 +23,9 @@ static void flush(SpoolWriter *writer);
 
 /* Open a table and its indexes for appending so many rows. */
 void
-spool_writer_open(SpoolWriter *writer, const char *table, int nrows)
+spool_writer_open(SpoolWriter *writer, Oid table, int nrows)
 {
-	writer->rel = table_open(spool_relation_oid(table), RowExclusiveLock);
+	writer->rel = table_open(table, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, writer->rel, 1, NULL, 0);

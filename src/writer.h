@@ -24,8 +24,7 @@ typedef struct SpoolWriter
 	TupleTableSlot *slots[SPOOL_WRITER_ROWS];
 } SpoolWriter;
 
-extern void spool_writer_open(SpoolWriter *writer, const char *table,
-							  int nrows);
+extern void spool_writer_open(SpoolWriter *writer, Oid table, int nrows);
 extern Datum *spool_writer_row(SpoolWriter *writer, bool **nulls);
 extern void spool_writer_close(SpoolWriter *writer);
 

@@ -19,6 +19,21 @@ CREATE TABLE spool.numbering (
 );
 COMMENT ON TABLE spool.numbering IS 'who numbers a stream''s packets; the row is the lock of its producers and never changes';
 
+-- Packets and states lie in segments: young ones, which are emptied as a whole,
+-- and the old one, 0, with what outlived them (rotate.c).
+CREATE TABLE spool.segment (
+    no        pg_catalog.int2 PRIMARY KEY,
+    opened_at pg_catalog.timestamptz,
+    closed_at pg_catalog.timestamptz,
+    moved_at  pg_catalog.timestamptz,
+    emptied_at pg_catalog.timestamptz
+);
+INSERT INTO spool.segment SELECT no FROM pg_catalog.generate_series(1, 3) AS no;
+UPDATE spool.segment SET opened_at = pg_catalog.clock_timestamp() WHERE no OPERATOR(pg_catalog.=) 1;
+COMMENT ON TABLE spool.segment IS 'young segments; one that is neither open nor closed is empty';
+COMMENT ON COLUMN spool.segment.opened_at IS 'since when packets and states are appended to it, until closed_at';
+COMMENT ON COLUMN spool.segment.moved_at IS 'when all that was still needed had been moved to the old segment';
+
 CREATE TABLE spool.state (
     consumer       pg_catalog.int4 NOT NULL,
     stream         pg_catalog.int8 NOT NULL,
@@ -35,6 +50,7 @@ CREATE TABLE spool.state (
     run_last       pg_catalog.int8 NOT NULL,
     run_jobs       pg_catalog.int4 NOT NULL,
     solo           pg_catalog.int4 NOT NULL,
+    segment        pg_catalog.int2 NOT NULL,
     consumed       pg_catalog.int8 NOT NULL,
     done           pg_catalog.int8 NOT NULL,
     failed         pg_catalog.int8 NOT NULL,
@@ -49,9 +65,8 @@ CREATE TABLE spool.state (
     application    pg_catalog.text,
     failure        pg_catalog.text,
     paused         pg_catalog.text,
-    PRIMARY KEY (stream, consumer, version)
-) WITH (autovacuum_vacuum_insert_scale_factor = 0.5);
-CREATE INDEX state_claim ON spool.state (runner) WHERE deadline IS NOT NULL;
+    PRIMARY KEY (stream, consumer, version, segment)
+) PARTITION BY LIST (segment);
 COMMENT ON TABLE spool.state IS 'appended states of streams; the one with the highest version holds';
 COMMENT ON COLUMN spool.state.next IS 'the cursor: nothing below it is handed out';
 COMMENT ON COLUMN spool.state.high IS 'the highest number consumed so far';
@@ -90,12 +105,27 @@ COMMENT ON TABLE spool.store IS 'packets that wait; below their stream''s cursor
 COMMENT ON COLUMN spool.store.position IS 'the number, or the creation time in nanoseconds since 1970 where a queue is ordered by time';
 COMMENT ON COLUMN spool.store.arrived IS 'when the packet was stored; NULL = when it was created';
 
-CREATE TABLE spool.segment_0 PARTITION OF spool.store FOR VALUES IN (0);
 CREATE INDEX store_order ON spool.store (stream, position, seq);
--- maintain() and vacuum summarize it: autosummarize asks for so many ranges of a
--- busy queue that the server drops the requests and logs each.
-CREATE INDEX store_packet_id ON spool.store USING brin (packet_id) WITH (pages_per_range = 32);
-COMMENT ON TABLE spool.segment_0 IS 'part of spool.store';
+
+-- A packet is found by its id: in the young segments ids lie in order.  BRIN
+-- indexes are summarized by upkeep and vacuum; autosummarize asks for so many
+-- ranges of a busy queue that the server drops the requests and logs each.
+DO $$
+BEGIN
+    FOR n IN 0 .. 3 LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE spool.segment_%s PARTITION OF spool.store FOR VALUES IN (%s)', n, n);
+        EXECUTE pg_catalog.format('COMMENT ON TABLE spool.segment_%s IS ''packets of segment %s''', n, n);
+        EXECUTE pg_catalog.format(
+            CASE WHEN n OPERATOR(pg_catalog.=) 0
+                 THEN 'CREATE INDEX ON spool.segment_%s (packet_id)'
+                 ELSE 'CREATE INDEX ON spool.segment_%s USING brin (packet_id) WITH (pages_per_range = 32)'
+            END, n);
+        EXECUTE pg_catalog.format('CREATE TABLE spool.state_%s PARTITION OF spool.state FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_scale_factor = 0.5)', n, n);
+        EXECUTE pg_catalog.format('COMMENT ON TABLE spool.state_%s IS ''states of segment %s''', n, n);
+        EXECUTE pg_catalog.format('CREATE INDEX ON spool.state_%s (runner) WHERE deadline IS NOT NULL', n);
+    END LOOP;
+END
+$$;
 
 CREATE TABLE spool.kept (
     packet_id pg_catalog.int8 PRIMARY KEY,

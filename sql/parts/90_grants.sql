@@ -37,6 +37,7 @@ BEGIN
           FROM pg_catalog.pg_class c
          WHERE c.relnamespace = 'spool'::pg_catalog.regnamespace
            AND c.relkind IN ('r', 'S')
+           AND c.relname <> 'segment'
     LOOP
         PERFORM pg_catalog.pg_extension_config_dump(relation, '');
     END LOOP;

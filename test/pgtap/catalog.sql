@@ -150,8 +150,8 @@ SELECT is_empty($$SELECT name FROM member m WHERE obj_description(objid, classid
 SELECT isnt((SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'spool'), NULL, 'catalog: so has the extension');
 
 -- pg_dump
-SELECT is_empty($$SELECT c.relname FROM pg_class c, pg_extension e WHERE e.extname = 'spool' AND c.relnamespace = 'spool'::regnamespace
-      AND c.relkind IN ('r', 'S') AND c.oid <> ALL (e.extconfig)$$, 'catalog: pg_dump saves all tables and sequences');
+SELECT set_eq($$SELECT c.relname FROM pg_class c, pg_extension e WHERE e.extname = 'spool' AND c.relnamespace = 'spool'::regnamespace
+      AND c.relkind IN ('r', 'S') AND c.oid <> ALL (e.extconfig)$$, ARRAY['segment'::name], 'catalog: pg_dump saves all tables and sequences but segment');
 SELECT is_empty($$SELECT c.relname FROM pg_class c, pg_extension e, unnest(e.extconfig, e.extcondition) x(oid, condition) WHERE e.extname = 'spool' AND c.oid = x.oid AND x.condition <> ''$$,
     'catalog: and all their rows');
 
@@ -166,7 +166,7 @@ SELECT results_eq($$SELECT concat_ws(' ', name, vartype, context, coalesce(unit,
     $$VALUES ('spool.databases string sighup - *'::text COLLATE "C"), ('spool.key_retention integer sighup s 86400'), ('spool.max_header_size integer superuser kB 16384'),
         ('spool.max_workers integer ' || CASE WHEN current_setting('shared_preload_libraries') ~ 'spool' THEN 'postmaster' ELSE 'sighup' END || ' - 8'),
         ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off'),
-        ('spool.sweep_interval integer sighup ms 1000'), ('spool.worker_idle_timeout integer sighup ms 300000')$$,
+        ('spool.segment_size integer sighup kB 262144'), ('spool.sweep_interval integer sighup ms 1000'), ('spool.worker_idle_timeout integer sighup ms 300000')$$,
     'catalog: settings');
 -- before 15 the server cannot reserve a prefix
 SELECT CASE WHEN current_setting('server_version_num')::int >= 150000

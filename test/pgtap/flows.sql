@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(25);
+SELECT plan(27);
 
 CREATE SCHEMA flows_test;
 CREATE TABLE flows_test.log (n serial, body text);
@@ -136,11 +136,21 @@ SELECT spool.write_many('stuck many', array_agg(spool.make_packet(n, 'x'))) FROM
 SELECT cmp_ok(pg_temp.take_time('stuck many', 20), '<', 10 * pg_temp.take_time('stuck few', 20) + interval '20 ms', 'F83: an idle look at a stuck queue');
 SELECT is((SELECT count(*) FROM spool.ls('many sequence', max_rows => 5)), 5::bigint, 'F83: some of many are listed');
 
--- maintain removes what is consumed, and nothing else.
-SELECT count(*) AS stored FROM spool.store \gset
-CALL spool.maintain();
-SELECT is((SELECT count(*) FROM spool.store s JOIN spool.stream t ON t.id = s.stream JOIN spool.queue q ON q.id = t.queue WHERE q.name = 'many sequence'), 99900::bigint, 'F84: maintain removes consumed packets, not those that wait');
-SELECT is((SELECT count(*) FROM spool.take('many sequence', 3) WHERE seq BETWEEN 101 AND 103), 3::bigint, 'F84: the stream goes on');
+-- maintain removes what is consumed, and nothing else: it goes with its segment,
+-- a minute after the rest was moved.
+CREATE PROCEDURE pg_temp.maintain() LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 4 LOOP
+        CALL spool.maintain();
+        UPDATE spool.segment SET moved_at = moved_at - interval '1 min', emptied_at = emptied_at - interval '1 min';
+    END LOOP;
+END $$;
+CREATE FUNCTION pg_temp.stored(queue text) RETURNS bigint LANGUAGE sql AS $$SELECT count(*) FROM spool.store s JOIN spool.stream t ON t.id = s.stream JOIN spool.queue q ON q.id = t.queue WHERE q.name = $1$$;
+SELECT is(pg_temp.stored('many sequence'), 100000::bigint, 'F84: consumed packets stay where they are');
+SELECT is((SELECT count(*) FROM unnest('{sequence,timestamp,none}'::text[]) o, spool.take('many ' || o, 90000)), 270000::bigint, 'F84: most of them are taken');
+CALL pg_temp.maintain();
+SELECT is(pg_temp.stored('many sequence'), 9900::bigint, 'F84: maintain removes consumed packets, not those that wait');
+SELECT is((SELECT count(*) FROM spool.take('many sequence', 3) WHERE seq BETWEEN 90101 AND 90103), 3::bigint, 'F84: the stream goes on');
 SELECT is((SELECT count(*) FROM (SELECT FROM spool.state GROUP BY consumer, stream HAVING count(*) > 2) s), 0::bigint, 'F84: old states are removed');
 
 SELECT * FROM finish();

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ * rotate.h
+ *	  Rotation: segments are emptied as a whole.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_ROTATE_H
+#define SPOOL_ROTATE_H
+
+/* When the next step can be made. */
+typedef enum SpoolRotation
+{
+	ROTATION_DONE,				/* when there is something to do */
+	ROTATION_LATER,				/* in a minute */
+	ROTATION_MORE				/* at once, in another transaction */
+} SpoolRotation;
+
+extern void spool_rotate_init(void);
+extern SpoolRotation spool_rotate_step(bool now);
+extern void spool_old_segment_purge(void);
+
+#endif							/* SPOOL_ROTATE_H */

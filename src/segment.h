@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ * segment.h
+ *	  Segments: the partitions that packets and states lie in.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_SEGMENT_H
+#define SPOOL_SEGMENT_H
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#include "snapshot.h"
+
+/* The old segment, and how many there are with the young ones after it. */
+#define SPOOL_OLD_SEGMENT	0
+#define SPOOL_SEGMENTS	4
+
+/* What is looked up in the segments, by which index. */
+typedef enum SpoolIndex
+{
+	INDEX_PACKETS,				/* by (stream, position, seq) */
+	INDEX_STATES,				/* by (stream, consumer, version) */
+	INDEX_CLAIMS,				/* states, by claim */
+	NUM_SPOOL_INDEXES
+} SpoolIndex;
+
+/* A segment opened for index scans. */
+typedef struct SpoolPart
+{
+	SpoolIndex	which;
+	int			segment;
+	Relation	heap;
+	Relation	index;			/* this and the next: NULL until needed */
+	IndexScanDesc desc;
+	TupleTableSlot *slot;
+	int64		empty;			/* serial of a snapshot that saw no rows */
+} SpoolPart;
+
+extern int	spool_segment_current(void);
+extern void spool_segment_changed(void);
+extern Oid	spool_segment_heap(SpoolIndex which, int segment);
+extern Oid	spool_segment_index(SpoolIndex which, int segment);
+extern void spool_parts_open(SpoolPart *parts, SpoolIndex which);
+extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
+							ScanKey keys, int nkeys);
+extern void spool_parts_close(SpoolPart *parts);
+
+#endif							/* SPOOL_SEGMENT_H */
