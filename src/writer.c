@@ -10,15 +10,21 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "utils/rel.h"
 
 #include "spool.h"
 #include "writer.h"
 
+static void insert_into_index(SpoolWriter *writer, Relation index,
+							  IndexInfo *info);
+static bool same_page(TupleTableSlot *a, TupleTableSlot *b);
 static void flush(SpoolWriter *writer);
 
 /* Open a table and its indexes for appending so many rows. */
@@ -58,11 +64,58 @@ spool_writer_row(SpoolWriter *writer, bool **nulls)
 	return slot->tts_values;
 }
 
+/*
+ * Insert the rows into an index, all into one after the other: its pages are
+ * at hand then.  A block range of a BRIN index knows only its least and
+ * greatest value, so of each page the first and last row are enough: the
+ * values of such a column ascend from row to row.
+ */
+static void
+insert_into_index(SpoolWriter *writer, Relation index, IndexInfo *info)
+{
+	ExprContext *context = GetPerTupleExprContext(writer->estate);
+	bool		brin = index->rd_rel->relam == BRIN_AM_OID;
+	IndexUniqueCheck unique = index->rd_index->indisunique ?
+		UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
+
+	if (info->ii_Predicate != NIL && info->ii_PredicateState == NULL)
+		info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate,
+												  writer->estate);
+	for (int i = 0; i < writer->nrows; i++)
+	{
+		TupleTableSlot *slot = writer->slots[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (brin && i > 0 && i < writer->nrows - 1 &&
+			same_page(slot, writer->slots[i - 1]) &&
+			same_page(slot, writer->slots[i + 1]))
+			continue;
+		context->ecxt_scantuple = slot;
+		if (info->ii_Predicate != NIL &&
+			!ExecQual(info->ii_PredicateState, context))
+			continue;
+		FormIndexDatum(info, slot, writer->estate, values, nulls);
+		(void) index_insert(index, values, nulls, &slot->tts_tid, writer->rel,
+							unique, false, info);
+		ResetPerTupleExprContext(writer->estate);
+	}
+}
+
+/* Whether two rows lie on one page. */
+static bool
+same_page(TupleTableSlot *a, TupleTableSlot *b)
+{
+	return ItemPointerGetBlockNumber(&a->tts_tid) ==
+		ItemPointerGetBlockNumber(&b->tts_tid);
+}
+
 /* Insert the rows. */
 static void
 flush(SpoolWriter *writer)
 {
 	CommandId	command = GetCurrentCommandId(true);
+	ResultRelInfo *result = writer->result;
 
 	for (int i = 0; i < writer->nrows; i++)
 		ExecStoreVirtualTuple(writer->slots[i]);
@@ -72,12 +125,9 @@ flush(SpoolWriter *writer)
 	else if (writer->nrows > 1)
 		table_multi_insert(writer->rel, writer->slots, writer->nrows, command,
 						   0, writer->bulk);
-	for (int i = 0; i < writer->nrows; i++)
-	{
-		(void) compat_insert_index_tuples(writer->result, writer->slots[i],
-										  writer->estate);
-		ResetPerTupleExprContext(writer->estate);
-	}
+	for (int i = 0; i < result->ri_NumIndices; i++)
+		insert_into_index(writer, result->ri_IndexRelationDescs[i],
+						  result->ri_IndexRelationInfo[i]);
 	writer->nrows = 0;
 }
 
