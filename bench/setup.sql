@@ -3,9 +3,9 @@ CREATE EXTENSION spool;
 CREATE SCHEMA bench;
 
 -- The counterparts of the store: the same columns and indexes.
-CREATE TABLE bench.many (LIKE spool.segment_0 INCLUDING ALL);
-CREATE TABLE bench.waiting (LIKE spool.segment_0 INCLUDING ALL);
-CREATE TABLE bench.single (LIKE spool.segment_0 INCLUDING ALL);
+CREATE TABLE bench.many (LIKE spool.segment_1 INCLUDING ALL);
+CREATE TABLE bench.waiting (LIKE spool.segment_1 INCLUDING ALL);
+CREATE TABLE bench.single (LIKE spool.segment_1 INCLUDING ALL);
 CREATE TABLE bench.tiny (n int);
 CREATE SEQUENCE bench.number;
 

@@ -26,6 +26,7 @@
 #include "maintain.h"
 #include "rotate.h"
 #include "schedule.h"
+#include "sender.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "tally.h"
@@ -38,23 +39,7 @@
 
 PG_FUNCTION_INFO_V1(spool_maintain);
 
-static void purge_senders(void);
 static void purge_history(void);
-
-/* Remove counters of senders that are not the newest. */
-static void
-purge_senders(void)
-{
-	static SpoolPlan plan = {
-		"DELETE FROM spool.sender_state old USING"
-		" (SELECT sender, max(version) AS version FROM spool.sender_state"
-		"   GROUP BY sender) newest"
-		" WHERE old.sender = newest.sender AND old.version < newest.version",
-		SPI_OK_DELETE, PLAN_NO_ARGS
-	};
-
-	(void) spool_exec_alone(&plan, NULL, NULL);
-}
 
 /* Remove attempts and actions whose time is over. */
 static void
@@ -86,7 +71,7 @@ spool_maintain_now(void)
 {
 	(void) spool_kept_purge();
 	spool_old_segment_purge();
-	purge_senders();
+	spool_senders_purge();
 	spool_tally_fold();
 	spool_key_purge();
 	purge_history();

@@ -9,10 +9,11 @@
  *	current	 appended to, until it is large or, where most of it is consumed, a
  *			 day old; then an empty one becomes current.  If none is empty it
  *			 grows on.
- *	closed	 packets that still wait and the newest states are moved to the old
- *			 segment; not while most of it is still needed, unless there is no
- *			 empty segment.  Who is moved has its stream locked, as by a
- *			 consumer; streams locked by others are passed over and tried again.
+ *	closed	 packets that still wait, the newest states and the newest counters
+ *			 of senders (sender.c) are moved to the old segment; not while most
+ *			 of it is still needed, unless there is no empty segment.  Who is
+ *			 moved has its stream locked, as by a consumer; streams locked by
+ *			 others are passed over and tried again.
  *	moved	 nothing in it is needed any more.
  *	empty	 truncated, at least a minute after the last move.
  *
@@ -51,6 +52,7 @@
 #include "queue.h"
 #include "rotate.h"
 #include "segment.h"
+#include "sender.h"
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -107,7 +109,6 @@ static int	segment_size;		/* kB */
 
 static int	read_segments(Segment *segments);
 static void set_stage(const Segment *segment, Stage stage);
-static int64 size_of(const Segment *segment);
 static BlockNumber pages_of(const Segment *segment, SpoolIndex which);
 static bool mostly_needed(const Segment *segment);
 static bool to_be_closed(const Segment *segment, bool now, bool *large);
@@ -192,18 +193,6 @@ set_stage(const Segment *segment, Stage stage)
 	(void) spool_exec_alone(&plan, values, NULL);
 }
 
-/* Bytes of a segment on disk. */
-static int64
-size_of(const Segment *segment)
-{
-	int64		size = 0;
-
-	for (SpoolIndex which = INDEX_PACKETS; which <= INDEX_STATES; which++)
-		size += DatumGetInt64(DirectFunctionCall1(pg_total_relation_size,
-												  ObjectIdGetDatum(spool_segment_heap(which, segment->no))));
-	return size;
-}
-
 /* Pages of a table of a segment. */
 static BlockNumber
 pages_of(const Segment *segment, SpoolIndex which)
@@ -248,14 +237,15 @@ mostly_needed(const Segment *segment)
 static bool
 to_be_closed(const Segment *segment, bool now, bool *large)
 {
-	*large = size_of(segment) / 1024 >= segment_size;
+	*large = spool_segment_size(segment->no) / 1024 >= segment_size;
 	if (*large)
 		return true;
 	now |= TimestampDifferenceExceeds(segment->opened_at,
 									  GetCurrentTimestamp(),
 									  MAX_AGE_HOURS * SECS_PER_HOUR * 1000);
 	return now && !mostly_needed(segment) &&
-		pages_of(segment, INDEX_PACKETS) + pages_of(segment, INDEX_STATES) > 0;
+		pages_of(segment, INDEX_PACKETS) + pages_of(segment, INDEX_STATES) +
+		pages_of(segment, INDEX_SENDERS) > 0;
 }
 
 /*
@@ -461,6 +451,8 @@ move_segment(const Segment *segment)
 		walk.after = 0;
 		return ROTATION_MORE;
 	}
+	if (spool_senders_move(segment->no, MOVE_PACKETS) > 0)
+		return ROTATION_MORE;
 	walk.segment = SPOOL_OLD_SEGMENT;	/* the next one begins anew */
 	if (!walk.left)
 		set_stage(segment, STAGE_MOVED);
@@ -471,7 +463,7 @@ move_segment(const Segment *segment)
 static bool
 lock_parts(int segment, LOCKMODE mode, bool toast)
 {
-	for (SpoolIndex which = INDEX_PACKETS; which <= INDEX_STATES; which++)
+	for (SpoolIndex which = 0; which < NUM_SPOOL_TABLES; which++)
 	{
 		Oid			relid = spool_segment_heap(which, segment);
 
@@ -505,14 +497,14 @@ anything_needed(int segment)
 				return true;
 		} while (walk.after != 0);
 	}
-	return false;
+	return spool_senders_needed(segment);
 }
 
 /* Truncate a segment that was moved, if nobody has it open. */
 static SpoolRotation
 empty(const Segment *segment)
 {
-	char		statement[128];
+	char		statement[192];
 	SpoolSpi	spi;
 
 	if (!lock_parts(segment->no, ShareLock, false))
@@ -527,8 +519,9 @@ empty(const Segment *segment)
 		return ROTATION_LATER;
 
 	snprintf(statement, sizeof(statement),
-			 "TRUNCATE ONLY spool.segment_%d, ONLY spool.state_%d",
-			 segment->no, segment->no);
+			 "TRUNCATE ONLY spool.segment_%d, ONLY spool.state_%d,"
+			 " ONLY spool.sender_%d",
+			 segment->no, segment->no, segment->no);
 	spool_spi_begin(&spi);
 	if (SPI_execute(statement, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not execute \"%s\"", statement);

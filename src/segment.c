@@ -2,7 +2,8 @@
  * segment.c
  *	  Segments: the partitions that packets and states lie in.
  *
- * Packets and states are appended to the current one of the young segments.
+ * Packets, states and counters of senders are appended to the current one of
+ * the young segments.
  * When it is large, an empty one becomes current; what is still needed in the
  * others is moved to the old segment, and they are truncated (rotate.c).
  *
@@ -22,6 +23,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "storage/bufmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 
@@ -38,6 +40,7 @@ static const struct
 }			names[NUM_SPOOL_INDEXES] = {
 	[INDEX_PACKETS] = {"segment_%d", "segment_%d_stream_position_seq_idx"},
 	[INDEX_STATES] = {"state_%d", "state_%d_pkey"},
+	[INDEX_SENDERS] = {"sender_%d", "sender_%d_pkey"},
 	[INDEX_CLAIMS] = {"state_%d", "state_%d_runner_idx"}
 };
 
@@ -126,6 +129,18 @@ Oid
 spool_segment_index(SpoolIndex which, int segment)
 {
 	return cached_oid(which, segment, true);
+}
+
+/* Bytes of a segment on disk. */
+int64
+spool_segment_size(int segment)
+{
+	int64		size = 0;
+
+	for (SpoolIndex which = 0; which < NUM_SPOOL_TABLES; which++)
+		size += DatumGetInt64(DirectFunctionCall1(pg_total_relation_size,
+												  ObjectIdGetDatum(spool_segment_heap(which, segment))));
+	return size;
 }
 
 /* Open all segments for scans of an index, and lock them. */

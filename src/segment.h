@@ -22,7 +22,9 @@ typedef enum SpoolIndex
 {
 	INDEX_PACKETS,				/* by (stream, position, seq) */
 	INDEX_STATES,				/* by (stream, consumer, version) */
-	INDEX_CLAIMS,				/* states, by claim */
+	INDEX_SENDERS,				/* counters of senders, by (sender, version) */
+	NUM_SPOOL_TABLES,			/* each of those above has a table of its own */
+	INDEX_CLAIMS = NUM_SPOOL_TABLES,	/* states, by claim */
 	NUM_SPOOL_INDEXES
 } SpoolIndex;
 
@@ -42,6 +44,7 @@ extern int	spool_segment_current(void);
 extern void spool_segment_changed(void);
 extern Oid	spool_segment_heap(SpoolIndex which, int segment);
 extern Oid	spool_segment_index(SpoolIndex which, int segment);
+extern int64 spool_segment_size(int segment);
 extern void spool_parts_open(SpoolPart *parts, SpoolIndex which);
 extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);

@@ -6,6 +6,10 @@
  * stream's.  prepare holds the lock to the end of its transaction: numbers
  * have no gap, a rolled-back prepare burns none, and sessions that prepare
  * for one sender wait for each other.
+ *
+ * Counters lie in segments, and older ones go with theirs (rotate.c).  Who
+ * moves the newest needs no lock: whoever reads it with the newest snapshot
+ * sees it in one of its places.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,11 +26,17 @@
 #include "kept.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "sender.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
 #include "stream.h"
 #include "write.h"
+
+/* The newest counter of sender s. */
+#define NEWEST_COUNTER \
+	" CROSS JOIN LATERAL (SELECT n.ctid, n.segment FROM spool.sender_state n" \
+	"  WHERE n.sender = s.name ORDER BY n.version DESC LIMIT 1) st"
 
 PG_FUNCTION_INFO_V1(spool_prepare);
 PG_FUNCTION_INFO_V1(spool_sender_next);
@@ -97,16 +107,66 @@ static void
 append_counter(Datum name, int64 version, int64 next)
 {
 	static SpoolPlan plan = {
-		"INSERT INTO spool.sender_state (sender, version, next)"
-		" VALUES ($1, $2, $3)",
-		SPI_OK_INSERT, PLAN_ARGS(TEXTOID, INT8OID, INT8OID)
+		"INSERT INTO spool.sender_state (sender, version, next, segment)"
+		" VALUES ($1, $2, $3, $4)",
+		SPI_OK_INSERT, PLAN_ARGS(TEXTOID, INT8OID, INT8OID, INT4OID)
 	};
-	Datum		values[3];
+	Datum		values[4];
 
 	values[0] = name;
 	values[1] = Int64GetDatum(version + 1);
 	values[2] = Int64GetDatum(next);
+	values[3] = Int32GetDatum(spool_segment_current());
 	(void) spool_exec_alone(&plan, values, NULL);
+}
+
+/* Whether a segment has the newest counter of a sender. */
+bool
+spool_senders_needed(int segment)
+{
+	static SpoolPlan plan = {
+		"SELECT FROM spool.sender s" NEWEST_COUNTER
+		" WHERE st.segment = $1 LIMIT 1",
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
+	};
+	Datum		values[1];
+
+	values[0] = Int32GetDatum(segment);
+	return spool_exec_alone(&plan, values, NULL) > 0;
+}
+
+/*
+ * Move the newest counters of senders from a segment to the old one, so many
+ * at the most; returns how many.
+ */
+int64
+spool_senders_move(int segment, int max)
+{
+	static SpoolPlan plan = {
+		"UPDATE spool.sender_state SET segment = 0 WHERE segment = $1"
+		" AND ctid = ANY (ARRAY(SELECT st.ctid FROM spool.sender s"
+		NEWEST_COUNTER " WHERE st.segment = $1 LIMIT $2))",
+		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, INT4OID)
+	};
+	Datum		values[2];
+
+	values[0] = Int32GetDatum(segment);
+	values[1] = Int32GetDatum(max);
+	return (int64) spool_exec_alone(&plan, values, NULL);
+}
+
+/* Remove counters in the old segment that are not the newest. */
+void
+spool_senders_purge(void)
+{
+	static SpoolPlan plan = {
+		"DELETE FROM spool.sender_state old WHERE old.segment = 0"
+		" AND EXISTS (SELECT FROM spool.sender_state n"
+		"  WHERE n.sender = old.sender AND n.version > old.version)",
+		SPI_OK_DELETE, PLAN_NO_ARGS
+	};
+
+	(void) spool_exec_alone(&plan, NULL, NULL);
 }
 
 /* Lock a sender, making it if there is none; returns its counter. */

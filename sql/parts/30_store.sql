@@ -19,8 +19,8 @@ CREATE TABLE spool.numbering (
 );
 COMMENT ON TABLE spool.numbering IS 'who numbers a stream''s packets; the row is the lock of its producers and never changes';
 
--- Packets and states lie in segments: young ones, which are emptied as a whole,
--- and the old one, 0, with what outlived them (rotate.c).
+-- Packets, states and counters of senders lie in segments: young ones, which are
+-- emptied as a whole, and the old one, 0, with what outlived them (rotate.c).
 CREATE TABLE spool.segment (
     no        pg_catalog.int2 PRIMARY KEY,
     opened_at pg_catalog.timestamptz,
@@ -200,6 +200,16 @@ CREATE TABLE spool.sender_state (
     sender  pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
     version pg_catalog.int8 NOT NULL,
     next    pg_catalog.int8 NOT NULL,
-    PRIMARY KEY (sender, version)
-);
+    segment pg_catalog.int2 NOT NULL,
+    PRIMARY KEY (sender, version, segment)
+) PARTITION BY LIST (segment);
 COMMENT ON TABLE spool.sender_state IS 'appended counters of senders; the one with the highest version holds';
+
+DO $$
+BEGIN
+    FOR n IN 0 .. 3 LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE spool.sender_%s PARTITION OF spool.sender_state FOR VALUES IN (%s) WITH (autovacuum_vacuum_insert_scale_factor = 0.5)', n, n);
+        EXECUTE pg_catalog.format('COMMENT ON TABLE spool.sender_%s IS ''counters of senders of segment %s''', n, n);
+    END LOOP;
+END
+$$;

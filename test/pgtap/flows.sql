@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(27);
+SELECT plan(29);
 
 CREATE SCHEMA flows_test;
 CREATE TABLE flows_test.log (n serial, body text);
@@ -152,6 +152,8 @@ CALL pg_temp.maintain();
 SELECT is(pg_temp.stored('many sequence'), 9900::bigint, 'F84: maintain removes consumed packets, not those that wait');
 SELECT is((SELECT count(*) FROM spool.take('many sequence', 3) WHERE seq BETWEEN 90101 AND 90103), 3::bigint, 'F84: the stream goes on');
 SELECT is((SELECT count(*) FROM (SELECT FROM spool.state GROUP BY consumer, stream HAVING count(*) > 2) s), 0::bigint, 'F84: old states are removed');
+SELECT results_eq($$SELECT version, next, segment::int FROM spool.sender_state WHERE sender = 'flow sender'$$, 'VALUES (51::bigint, 51::bigint, 0)', 'F84: and old counters of senders, but the newest');
+SELECT is(spool.seq(spool.prepare('flow sender', 'x')), 51::bigint, 'F84: which goes on');
 
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue ~ '^(flow|few|many|stuck)' \g /dev/null
