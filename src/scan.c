@@ -33,6 +33,7 @@ spool_store_open(SpoolScan *scan, SpoolSnapshot *newest)
 {
 	scan->newest = newest;
 	scan->serial = 0;
+	scan->only = ALL_SEGMENTS;
 	spool_parts_open(scan->segments, INDEX_PACKETS);
 }
 
@@ -108,8 +109,9 @@ read_range(SpoolScan *scan, int segment, int64 from, int64 to)
 				F_INT8LE, Int64GetDatum(to));
 	part->bound = to;
 	part->loaded = false;
-	part->done = !spool_part_seek(&scan->segments[segment], scan->newest, keys,
-								  lengthof(keys));
+	part->done = (scan->only != ALL_SEGMENTS && scan->only != segment) ||
+		!spool_part_seek(&scan->segments[segment], scan->newest, keys,
+						 lengthof(keys));
 }
 
 /* Read the next packet of a segment. */
@@ -195,6 +197,17 @@ spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 	memset(&scan->own, 0, sizeof(scan->own));
 	spool_store_open(scan, &scan->own);
 	spool_store_seek(scan, stream, from, to, direction, 0);
+}
+
+/* Open the packets and scan those of a stream that lie in one segment. */
+void
+spool_store_scan_segment(SpoolScan *scan, int64 stream, int64 from,
+						 ScanDirection direction, int segment)
+{
+	memset(&scan->own, 0, sizeof(scan->own));
+	spool_store_open(scan, &scan->own);
+	scan->only = segment;
+	spool_store_seek(scan, stream, from, PG_INT64_MAX, direction, 0);
 }
 
 void

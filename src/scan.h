@@ -34,6 +34,8 @@ typedef struct SpoolRow
 	ItemPointerData tid;		/* in this place */
 } SpoolRow;
 
+#define ALL_SEGMENTS (-1)
+
 /* The scan of one segment. */
 typedef struct SpoolScanPart
 {
@@ -53,6 +55,7 @@ typedef struct SpoolScan
 	int64		from;
 	int64		to;
 	ScanDirection direction;
+	int			only;			/* the segment that is read, or ALL_SEGMENTS */
 	int			asked;			/* so often for the next packet */
 	int			last;			/* segment of the packet returned last, or -1 */
 	SpoolPart	segments[SPOOL_SEGMENTS];
@@ -69,6 +72,9 @@ extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
 extern void spool_store_scan_range(SpoolScan *scan, int64 stream,
 								   int64 from, int64 to,
 								   ScanDirection direction);
+extern void spool_store_scan_segment(SpoolScan *scan, int64 stream,
+									 int64 from, ScanDirection direction,
+									 int segment);
 extern bool spool_store_scan_next(SpoolScan *scan, SpoolRow *row);
 extern void spool_store_scan_end(SpoolScan *scan);
 

@@ -43,9 +43,8 @@
 #include "store.h"
 #include "stream.h"
 
-/* The same after a look has counted COUNT_BUDGET packets of a queue. */
+/* Packets of a stream that are counted when a look has no budget left. */
 #define COUNT_SHORT 100
-#define COUNT_BUDGET (20 * SPOOL_STAT_COUNT)
 
 /* Columns of stream_stats. */
 enum
@@ -61,15 +60,14 @@ PG_FUNCTION_INFO_V1(spool_queue_rates);
 
 static void read_pause(SpoolLook *look);
 static void set_head(SpoolStreamStat *stat, const SpoolRow *row);
-static int64 estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted,
-					  const SpoolRow *last);
-static void count_stored(SpoolLook *look, SpoolStreamStat *stat);
+static int64 estimate(SpoolLook *look, SpoolStreamStat *stat, int segment,
+					  int64 counted, const SpoolRow *last);
 static void look_ahead(SpoolStreamStat *stat);
 static bool find_conflict(SpoolStreamStat *stat);
 static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_failure(SpoolLook *look, SpoolStreamStat *stat);
 static void stat_ordered(SpoolLook *look, SpoolStreamStat *stat);
-static void stat_streams(ReturnSetInfo *rsinfo, SpoolLook *look);
+static void visit_stream(SpoolLook *look, SpoolStreamStat *stat, void *arg);
 static void put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat);
 
 /* Why and since when the whole queue is paused. */
@@ -117,7 +115,8 @@ set_head(SpoolStreamStat *stat, const SpoolRow *row)
  * by id where a queue is ordered by time.
  */
 static int64
-estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted, const SpoolRow *last)
+estimate(SpoolLook *look, SpoolStreamStat *stat, int segment, int64 counted,
+		 const SpoolRow *last)
 {
 	bool		latest = look->queue->order == ORDER_LATEST;
 	SpoolScan	scan;
@@ -127,10 +126,10 @@ estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted, const SpoolRow *
 	double		all;
 
 	/* the other end of what waits */
-	spool_store_scan_begin(&scan, stat->stream.id,
-						   latest ? stat->state.next : last->position,
-						   latest ? ForwardScanDirection :
-						   BackwardScanDirection);
+	spool_store_scan_segment(&scan, stat->stream.id,
+							 latest ? stat->state.next : last->position,
+							 latest ? ForwardScanDirection :
+							 BackwardScanDirection, segment);
 	found = spool_store_scan_next(&scan, &end);
 	spool_store_scan_end(&scan);
 	if (!found)
@@ -148,9 +147,12 @@ estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted, const SpoolRow *
 	return (int64) (counted * Max(all / seen, 1.0));
 }
 
-/* Find the head of a stream and count what waits in the store. */
-static void
-count_stored(SpoolLook *look, SpoolStreamStat *stat)
+/*
+ * Find the head of a stream and count what waits in the store, in one segment
+ * or all.
+ */
+void
+spool_stat_count(SpoolLook *look, SpoolStreamStat *stat, int segment)
 {
 	SpoolOrder	order = look->queue->order;
 	int64		limit = look->budget > 0 ? SPOOL_STAT_COUNT : COUNT_SHORT;
@@ -161,11 +163,11 @@ count_stored(SpoolLook *look, SpoolStreamStat *stat)
 	int64		n = 0;
 	bool		more;
 
-	spool_store_scan_begin(&scan, stat->stream.id,
-						   spool_by_number(order) ? stat->state.next :
-						   PG_INT64_MIN,
-						   order == ORDER_LATEST ? BackwardScanDirection :
-						   ForwardScanDirection);
+	spool_store_scan_segment(&scan, stat->stream.id,
+							 spool_by_number(order) ? stat->state.next :
+							 PG_INT64_MIN,
+							 order == ORDER_LATEST ? BackwardScanDirection :
+							 ForwardScanDirection, segment);
 	while ((more = spool_store_scan_next(&scan, &row)) && n < limit)
 	{
 		if (n == 0)
@@ -182,7 +184,7 @@ count_stored(SpoolLook *look, SpoolStreamStat *stat)
 	{
 		row.packet_id = last_id;
 		row.position = last_position;
-		n = estimate(look, stat, n, &row);
+		n = estimate(look, stat, segment, n, &row);
 	}
 	stat->stored = n;
 }
@@ -401,9 +403,21 @@ put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* A row for each stream of a queue. */
+/* A row for a stream. */
 static void
-stat_streams(ReturnSetInfo *rsinfo, SpoolLook *look)
+visit_stream(SpoolLook *look, SpoolStreamStat *stat, void *arg)
+{
+	spool_stat_count(look, stat, ALL_SEGMENTS);
+	if (look->queue->order == ORDER_NONE)
+		spool_stat_none(look, stat);
+	else
+		stat_ordered(look, stat);
+	put_row(arg, look, stat);
+}
+
+/* Call a function for each stream of a queue. */
+void
+spool_stat_walk(SpoolLook *look, SpoolStatVisit visit, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "spool stream",
@@ -423,12 +437,7 @@ stat_streams(ReturnSetInfo *rsinfo, SpoolLook *look)
 		if (more && spool_state_newest(stat.stream.id, &stat.state))
 		{
 			stat.locker = spool_stream_walk_locker(&walk);
-			count_stored(look, &stat);
-			if (look->queue->order == ORDER_NONE)
-				spool_stat_none(look, &stat);
-			else
-				stat_ordered(look, &stat);
-			put_row(rsinfo, look, &stat);
+			visit(look, &stat, arg);
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
@@ -454,14 +463,14 @@ spool_stream_stats(PG_FUNCTION_ARGS)
 	look.queue = spool_queue_copy(look.queue);
 	look.problem = spool_command_problem(look.queue);
 	look.now = GetCurrentTimestamp();
-	look.budget = COUNT_BUDGET;
+	look.budget = SPOOL_STAT_BUDGET;
 	if (look.queue->paused)
 		read_pause(&look);
 
 	spool_read_with(GetActiveSnapshot());
 	PG_TRY();
 	{
-		stat_streams((ReturnSetInfo *) fcinfo->resultinfo, &look);
+		spool_stat_walk(&look, visit_stream, fcinfo->resultinfo);
 	}
 	PG_FINALLY();
 	{

@@ -15,6 +15,9 @@
 /* Packets of a stream that are counted; beyond that they are estimated. */
 #define SPOOL_STAT_COUNT 10000
 
+/* Packets that one look counts so; then it counts few of a stream. */
+#define SPOOL_STAT_BUDGET (20 * SPOOL_STAT_COUNT)
+
 /* One look at a queue. */
 typedef struct SpoolLook
 {
@@ -46,6 +49,13 @@ typedef struct SpoolStreamStat
 	int64		claim_id;		/* or 0 */
 } SpoolStreamStat;
 
+/* What is called for each stream of a queue. */
+typedef void (*SpoolStatVisit) (SpoolLook *look, SpoolStreamStat *stat,
+								void *arg);
+
+extern void spool_stat_walk(SpoolLook *look, SpoolStatVisit visit, void *arg);
+extern void spool_stat_count(SpoolLook *look, SpoolStreamStat *stat,
+							 int segment);
 extern void spool_stat_show(SpoolStreamStat *stat, const char *state,
 							char *reason, TimestampTz since);
 extern bool spool_stat_pause(SpoolLook *look, SpoolStreamStat *stat);

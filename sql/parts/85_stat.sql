@@ -85,3 +85,34 @@ COMMENT ON COLUMN spool.stat_queues.oldest IS 'arrival of the oldest packet that
 COMMENT ON COLUMN spool.stat_queues.failed IS 'failed attempts';
 COMMENT ON COLUMN spool.stat_queues.rates IS 'jobs done a second over the last 1, 5 and 15 minutes';
 COMMENT ON COLUMN spool.stat_queues.drained_in IS 'when nothing would wait at the rate of the last minute if nothing more came; NULL if nothing is done';
+
+CREATE FUNCTION spool.segment_rows(
+    OUT no      pg_catalog.int4,
+    OUT bytes   pg_catalog.int8,
+    OUT live    pg_catalog.int8,
+    OUT oldest  pg_catalog.timestamptz,
+    OUT held_by pg_catalog.int4[]
+) RETURNS SETOF pg_catalog.record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_segment_rows';
+COMMENT ON FUNCTION spool.segment_rows IS 'the rows of spool.segments; not to be called directly';
+
+CREATE VIEW spool.segments AS
+SELECT r.no, r.bytes, r.live, r.oldest,
+       CASE WHEN s.closed_at IS NOT NULL THEN r.held_by END AS blocked_by,
+       CASE WHEN r.no = 0 THEN 'old'
+            WHEN s.opened_at IS NULL THEN 'empty'
+            WHEN s.closed_at IS NULL THEN 'current'
+            WHEN s.moved_at IS NULL THEN 'closed'
+            ELSE 'moved'
+       END AS state,
+       s.opened_at
+  FROM spool.segment_rows() r
+  LEFT JOIN spool.segment s ON s.no = r.no
+ ORDER BY r.no;
+COMMENT ON VIEW spool.segments IS 'segments, which packets lie in and which are emptied as a whole: what they take, and who keeps them from being emptied';
+COMMENT ON COLUMN spool.segments.bytes IS 'on disk, with indexes, and states of streams and counters of senders';
+COMMENT ON COLUMN spool.segments.live IS 'packets that wait in it; counted up to 10,000 of a stream, estimated beyond';
+COMMENT ON COLUMN spool.segments.oldest IS 'arrival of the oldest packet that comes next of its stream there';
+COMMENT ON COLUMN spool.segments.blocked_by IS 'processes that keep it from being emptied; 0 = a prepared transaction';
+COMMENT ON COLUMN spool.segments.state IS 'old: what outlived its segment; current: appended to; closed: what is needed is moved to the old one; moved: to be emptied; empty';
+COMMENT ON COLUMN spool.segments.opened_at IS 'since when it is, or was, appended to';

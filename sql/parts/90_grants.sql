@@ -2,7 +2,8 @@
 --
 -- Functions that work on one queue may be called by everybody: they check the
 -- rights on that queue.  Creating queues, upkeep, and workers are for whom the
--- extension's owner grants EXECUTE.
+-- extension's owner grants EXECUTE.  Segments are of all queues: what is told
+-- of them is for those who monitor the server.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA spool FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA spool FROM PUBLIC;
@@ -16,7 +17,7 @@ BEGIN
         SELECT p.oid
           FROM pg_catalog.pg_proc p
          WHERE p.pronamespace = 'spool'::pg_catalog.regnamespace
-           AND p.proname NOT IN ('create_queue', 'maintain', 'start', 'stop')
+           AND p.proname NOT IN ('create_queue', 'maintain', 'start', 'stop', 'segment_rows')
     LOOP
         EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
     END LOOP;
@@ -26,6 +27,8 @@ $$;
 GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters,
     spool.workers, spool.claims, spool.stat_queues, spool.stat_streams TO PUBLIC;
 GRANT SELECT, INSERT ON spool.inbox TO PUBLIC;
+GRANT SELECT ON spool.segments TO pg_monitor;
+GRANT EXECUTE ON FUNCTION spool.segment_rows TO pg_monitor;
 
 -- each call changes the extension's row, so each is a statement of its own
 DO $$
