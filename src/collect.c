@@ -6,9 +6,11 @@
  * read under the lock.  Collecting changes nothing but that, in a queue
  * without order, it locks packets.
  *
- * sequence	 from the cursor upwards, without a gap if senders number the
- *			 stream.  Identical packets of one number count as one; different
- *			 ones are a conflict, which ends the stream.
+ * sequence	 from the cursor upwards.  If senders number the stream, without
+ *			 a gap; identical packets of one number count as one, different
+ *			 ones are a conflict, which ends the stream.  If the queue does,
+ *			 numbers that open transactions have are waited for, and others
+ *			 that are missing are passed: their transactions rolled back.
  * latest	 the highest number not below the cursor.  A NOP above it is
  *			 consumed alone: it supersedes nothing.
  * timestamp from the position below which nothing waits (state.low) upwards.
@@ -32,6 +34,7 @@
 #include "utils/memutils.h"
 
 #include "dispatch.h"
+#include "numbering.h"
 #include "reason.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -70,6 +73,7 @@ static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
 static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
+static bool may_pass(SpoolPick *pick, int64 seq, int64 *bound);
 static void collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want);
 static void collect_latest(SpoolDispatch *d, SpoolPick *pick);
 static bool collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from,
@@ -324,20 +328,44 @@ note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group)
 	return false;
 }
 
-/* Collect packets by number, without a gap. */
+/*
+ * Whether numbers that are missing before a packet may be passed.  *bound: up
+ * to there they may, by a snapshot that is taken afterwards.
+ */
+static bool
+may_pass(SpoolPick *pick, int64 seq, int64 *bound)
+{
+	if (spool_numbering(pick->stream.id) == NUMBERED_BY_SENDER)
+		return false;
+	*bound = spool_numbering_bound(pick->stream.id, seq, NULL);
+	return seq <= *bound;
+}
+
+/*
+ * Collect packets by number.  The next number needs no bound.  Where one is
+ * missing the bound is read and then the packets again, with a snapshot that
+ * sees all that is settled below it.
+ */
 static void
 collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want)
 {
 	GroupScan	group;
+	int64		bound = -1;
 
 	group_begin(&group, d, pick, pick->from, ForwardScanDirection, want);
 	while (want > 0 && !pick->ended)
 	{
 		if (!group_next(&group) || group.rows[0].packet_id > d->mark)
 			pick->ended = pick->exhausted = true;
-		else if (group.rows[0].seq > pick->from &&
-				 spool_numbering(pick->stream.id) == NUMBERED_BY_SENDER)
-			pick->ended = true;
+		else if (group.rows[0].seq > pick->from && group.rows[0].seq > bound)
+		{
+			pick->ended = !may_pass(pick, group.rows[0].seq, &bound);
+			if (pick->ended)
+				break;
+			group_begin(&group, d, pick, pick->from, ForwardScanDirection,
+						want);
+			continue;
+		}
 		else if (note_conflict(d, pick, &group) ||
 				 !spool_collect_one(d, pick, &group.rows[0], 0, &want))
 			pick->ended = true;

@@ -25,6 +25,7 @@
 
 #include "action.h"
 #include "dispatch.h"
+#include "numbering.h"
 #include "reason.h"
 #include "shmem.h"
 #include "spiutil.h"
@@ -222,10 +223,13 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 			LOOK_WORK : LOOK_NOTHING;
 	if (!first_packet(d, stream, state.next, &first))
 		return LOOK_NOTHING;
-	if (first.seq == state.next || d->order != ORDER_SEQUENCE ||
-		spool_numbering(stream->id) == NUMBERED_BY_QUEUE)
+	if (first.seq == state.next || d->order != ORDER_SEQUENCE)
 		return LOOK_WORK;
-	return look_at_gap(d, stream, &state, &first);
+	if (spool_numbering(stream->id) == NUMBERED_BY_SENDER)
+		return look_at_gap(d, stream, &state, &first);
+	/* who has a lower number tells at its end */
+	return spool_numbering_bound(stream->id, first.seq,
+								 NULL) >= first.seq ? LOOK_WORK : LOOK_NOTHING;
 }
 
 /* The same for a stream whose next number is missing. */

@@ -7,7 +7,7 @@
  * puts them into the entries of queues, wakes one worker for each, the
  * manager where that is not enough, and all who wait for the queue.  At that
  * point others see the changes and may lock the rows that were locked.  An
- * abort forgets hints.  What a subtransaction gave stays when it is rolled
+ * abort forgets hints, but where it leaves holes in streams' numbers.  What a subtransaction gave stays when it is rolled
  * back: a hint promises nothing.  PREPARE TRANSACTION forgets them too;
  * COMMIT PREPARED and ROLLBACK PREPARED hint everything in the database.
  *
@@ -34,6 +34,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
+#include "numbers.h"
 #include "shared.h"
 #include "spool.h"
 
@@ -71,8 +72,8 @@ static Oid	held_database = InvalidOid;
 static int32 ran_queue = 0;
 
 static void at_transaction_end(XactEvent event, void *arg);
-static void tell(bool committed);
-static void tell_one(const Pending *one, bool committed);
+static void tell(bool committed, bool news);
+static void tell_one(const Pending *one, bool committed, bool news);
 static void tell_everything(void);
 static void tell_database(void);
 static void tell_schedule(void);
@@ -304,18 +305,28 @@ make_room(PendingKind kind, int32 queue)
 	return npending < MAX_PENDING;
 }
 
-/* Transaction callback: tell, or forget. */
+/*
+ * Transaction callback: tell, or forget.  Numbers are given back before, so
+ * that who is told finds them settled.  Those of an abort are holes that
+ * nobody waits for any more: what lies behind may be work.
+ */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
+	bool		numbers;
+
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			tell(true);
+			(void) spool_numbers_release(true);
+			tell(true, true);
 			break;
 		case XACT_EVENT_ABORT:
+			numbers = spool_numbers_release(false);
+			tell(false, numbers);
+			break;
 		case XACT_EVENT_PREPARE:
-			tell(false);
+			tell(false, false);
 			break;
 		default:
 			return;
@@ -327,12 +338,16 @@ at_transaction_end(XactEvent event, void *arg)
 	held_database = InvalidOid;
 }
 
-/* Tell what is pending, or of an abort what must be told even so. */
+/*
+ * Tell what is pending, or of an abort what must be told even so; news: also
+ * where work may be.
+ */
 static void
-tell(bool committed)
+tell(bool committed, bool news)
 {
 	if (npending == 0 && !OidIsValid(held_database) &&
-		!(committed && (pending_everything || pending_database ||
+		!(news && pending_everything) &&
+		!(committed && (pending_database ||
 						pending_databases || pending_roles ||
 						pending_schedule != DT_NOEND)))
 		return;
@@ -341,7 +356,7 @@ tell(bool committed)
 	if (committed && pending_database)
 		pg_atomic_fetch_add_u64(&spool_shared->changes, 1);
 	for (int i = 0; i < npending; i++)
-		tell_one(&pending[i], committed);
+		tell_one(&pending[i], committed, news);
 	if (pending_everything)
 		tell_everything();
 	if (committed && pending_database)
@@ -394,7 +409,7 @@ tell_managers(void)
 }
 
 static void
-tell_one(const Pending *one, bool committed)
+tell_one(const Pending *one, bool committed, bool news)
 {
 	SpoolEntry *entry = spool_entry_find(MyDatabaseId, one->queue);
 
@@ -416,7 +431,7 @@ tell_one(const Pending *one, bool committed)
 	}
 	else if (entry == NULL)
 		return;
-	else if (one->kind == PENDING_NEWS && committed)
+	else if (one->kind == PENDING_NEWS && news)
 		tell_entry(entry, one->stream, one->due);
 	else if (one->kind == PENDING_HOLDS && entry->skipped_at >= one->due)
 		tell_entry(entry, one->stream, 0);

@@ -18,6 +18,7 @@
 
 #include "args.h"
 #include "kept.h"
+#include "numbering.h"
 #include "packet_type.h"
 #include "queue.h"
 #include "schedule.h"
@@ -47,6 +48,8 @@ typedef struct StreamWalk
 	bool		by_sender;
 	bool		may_run;		/* nothing before keeps this one from running */
 	bool		gap;			/* behind a missing number */
+	bool		held;			/* behind a number that may still come */
+	int64		bound;			/* numbers below come no more, if missing */
 	int64		expected;
 } StreamWalk;
 
@@ -153,7 +156,15 @@ row_state(Listing *listing, StreamWalk *walk, const SpoolRow *row,
 		walk->gap = true;
 	if (walk->gap)
 		return "gap";
+	if (queue->order == ORDER_SEQUENCE && row->seq > walk->expected &&
+		row->seq > walk->bound)
+	{
+		walk->bound = spool_numbering_bound(walk->stream->id, row->seq, NULL);
+		walk->held |= walk->bound < row->seq;
+	}
 	walk->may_run = false;
+	if (walk->held)
+		return "waiting";
 	if (walk->state.attempt_packet == row->packet_id)
 		return "retrying";
 	if (!first)
@@ -188,6 +199,7 @@ list_stream(Listing *listing, SpoolStream *stream)
 	walk.by_sender = spool_numbering(stream->id) == NUMBERED_BY_SENDER;
 	walk.may_run = true;
 	walk.expected = walk.state.next;
+	walk.bound = -1;
 	listing->listed = 0;
 
 	spool_store_scan_begin(&scan, stream->id,

@@ -7,7 +7,7 @@
  * claim or a program that runs), reads the newest state and appends one.
  * Who moves a cursor past numbers that may still come also waits for writers
  * that have not committed: by the queue's numbers lock if senders number the
- * stream, by the producers' lock if the queue does.  The stream's lock comes
+ * stream, else until the numbers below are settled (numbering.c).  The stream's lock comes
  * first, as in a transaction that takes and then writes.  What was done is
  * recorded in spool.action.
  *-------------------------------------------------------------------------
@@ -22,6 +22,7 @@
 #include "args.h"
 #include "dispatch.h"
 #include "kept.h"
+#include "numbering.h"
 #include "packet_type.h"
 #include "queue.h"
 #include "schedule.h"
@@ -232,7 +233,7 @@ spool_set_next_seq(PG_FUNCTION_ARGS)
 	spool_stream_get(queue, name, &stream);
 	spool_stream_open(queue, name, &stream, &state);
 	spool_queue_numbers_lock(queue, ExclusiveLock);
-	spool_numbering_lock(stream.id);
+	spool_numbering_settle(queue, &stream, next);
 	before = state.next;
 	move_cursor(queue, &stream, &state, next);
 	spool_action(queue, name, "set_next_seq", before, next, 0, NULL);
@@ -255,6 +256,9 @@ spool_skip_gap(PG_FUNCTION_ARGS)
 	if (queue->order != ORDER_SEQUENCE)
 		PG_RETURN_INT64(0);
 	spool_stream_open(queue, name, &stream, &state);
+	/* holes in the queue's own numbers are no gaps */
+	if (spool_numbering(stream.id) == NUMBERED_BY_QUEUE)
+		PG_RETURN_INT64(0);
 	spool_queue_numbers_lock(queue, ExclusiveLock);
 	spool_store_scan_begin(&scan, stream.id, state.next, ForwardScanDirection);
 	first = spool_store_scan_next(&scan, &row) ? row.seq : state.next;

@@ -20,6 +20,13 @@ spool_reason_missing(int64 first, int64 last)
 					first, last);
 }
 
+/* A number that a producer has not committed. */
+char *
+spool_reason_open(int64 number)
+{
+	return psprintf("an open transaction has number " INT64_FORMAT, number);
+}
+
 /* Two different packets with one number. */
 char *
 spool_reason_conflict(int64 packet_id, int64 other_id, int64 seq)

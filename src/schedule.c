@@ -10,7 +10,7 @@
  * with a number, an id and a creation time.  Any number of sessions may move
  * packets: who locks a row moves it.  A mover waits for nobody.  It passes
  * over packets of a queue that is being altered and of a stream whose numbers
- * another transaction holds; they are tried again later.
+ * it cannot have at once; they are tried again later.
  *
  * Packets are stored in a subtransaction.  One that the store refuses (its
  * stream has no numbers left) goes to the dead letters, so that it delays no
@@ -34,6 +34,7 @@
 
 #include "kept.h"
 #include "key.h"
+#include "numbering.h"
 #include "schedule.h"
 #include "shmem.h"
 #include "spiutil.h"
@@ -97,7 +98,7 @@ spool_schedule_add(SpoolQueue *queue, const char *stream_name,
 	/* what an ordinary enqueue refuses is refused here */
 	spool_stream_get(queue, by_number ? stream_name : "", &stream);
 	if (by_number)
-		spool_numbering_begin(queue, &stream, true, false);
+		spool_numbering_begin(queue, &stream, true);
 
 	template->fields.seq = 0;
 	spool_packet_now(&template->fields.secs, &template->fields.nanos);
@@ -191,9 +192,8 @@ find_due(int32 queue, TimestampTz now, const DuePacket *after, DuePacket **due)
 }
 
 /*
- * The queue of a due packet, locked, and the numbers of its stream, where they
- * have a lock; NULL if another transaction alters the queue or holds the
- * numbers.
+ * The queue of a due packet, locked, and the right to give numbers of its
+ * stream, in order of numbers; NULL if one of them cannot be had at once.
  */
 static SpoolQueue *
 open_queue(const DuePacket *due)
@@ -210,7 +210,7 @@ open_queue(const DuePacket *due)
 	if (queue->order == ORDER_SEQUENCE)
 	{
 		spool_stream_get(queue, due->stream, &stream);
-		if (!spool_numbering_try_lock(stream.id))
+		if (!spool_numbering_try(queue, &stream))
 			return NULL;
 	}
 	return queue;

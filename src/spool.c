@@ -12,6 +12,7 @@
 #include "hooks.h"
 #include "key.h"
 #include "launcher.h"
+#include "numbers.h"
 #include "packet_type.h"
 #include "program.h"
 #include "rotate.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 	spool_key_init();
 	spool_rotate_init();
 	spool_shmem_init();
+	spool_numbers_init();
 	spool_hint_init();
 	spool_hooks_init();
 	spool_launcher_init();

@@ -30,6 +30,7 @@
 #include "args.h"
 #include "dispatch.h"
 #include "kept.h"
+#include "numbering.h"
 #include "packet_type.h"
 #include "pass.h"
 #include "queue.h"
@@ -66,6 +67,7 @@ static void look_ahead(SpoolStreamStat *stat);
 static bool find_conflict(SpoolStreamStat *stat);
 static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_failure(SpoolLook *look, SpoolStreamStat *stat);
+static bool show_missing(SpoolStreamStat *stat);
 static void stat_ordered(SpoolLook *look, SpoolStreamStat *stat);
 static void visit_stream(SpoolLook *look, SpoolStreamStat *stat, void *arg);
 static void put_row(ReturnSetInfo *rsinfo, SpoolLook *look, SpoolStreamStat *stat);
@@ -333,6 +335,36 @@ spool_stat_ready(SpoolLook *look, SpoolStreamStat *stat)
 		spool_stat_show(stat, "ready", NULL, since);
 }
 
+/* A stream whose next number is missing, if it is waited for. */
+static bool
+show_missing(SpoolStreamStat *stat)
+{
+	int64		next = stat->state.next;
+	SpoolHolder holder;
+
+	if (spool_numbering(stat->stream.id) == NUMBERED_BY_SENDER)
+	{
+		spool_stat_show(stat, "gap",
+						spool_reason_missing(next, stat->head.seq - 1),
+						stat->head.arrived);
+		return true;
+	}
+	if (spool_numbering_bound(stat->stream.id, stat->head.seq,
+							  &holder) >= stat->head.seq)
+		return false;
+	if (holder.pid != 0)
+	{
+		spool_stat_show(stat, "waiting", spool_reason_open(holder.number),
+						holder.since);
+		stat->pid = holder.pid;
+	}
+	else
+		spool_stat_show(stat, "waiting",
+						spool_reason_missing(next, stat->head.seq - 1),
+						stat->head.arrived);
+	return true;
+}
+
 /* The state of a stream of a queue that has an order. */
 static void
 stat_ordered(SpoolLook *look, SpoolStreamStat *stat)
@@ -354,11 +386,8 @@ stat_ordered(SpoolLook *look, SpoolStreamStat *stat)
 	else if (!stat->has_head || look->queue->append_only)
 		spool_stat_show(stat, "idle", NULL, state->since);
 	else if (look->queue->order == ORDER_SEQUENCE && state->ahead == 0 &&
-			 stat->head.seq > state->next &&
-			 spool_numbering(stat->stream.id) == NUMBERED_BY_SENDER)
-		spool_stat_show(stat, "gap",
-						spool_reason_missing(state->next, stat->head.seq - 1),
-						stat->head.arrived);
+			 stat->head.seq > state->next && show_missing(stat))
+		return;
 	else if (spool_by_number(look->queue->order) && find_conflict(stat))
 		return;
 	else if (!show_failure(look, stat))

@@ -1,17 +1,12 @@
 /*-------------------------------------------------------------------------
  * stream.c
- *	  Streams: names, the lock of the consumer, the lock of the producers.
+ *	  Streams: names, the lock of the consumer.
  *
- * A stream has two static rows, which are locked and never changed, so that
- * locking writes no new version and their places hold:
- *
- *	spool.stream	locked by who consumes, to the end of its transaction
- *	spool.numbering locked by who numbers (enqueue), to the end of its
- *					transaction; says who numbers the stream, since its
- *					first packet
- *
- * Producers never wait for consumers, nor consumers for producers.  A stream
- * and its first state are written together.  Who finds a stream must lock it
+ * A stream's row of spool.stream is locked by who consumes, to the end of its
+ * transaction, and never changed, so that locking writes no new version and
+ * its place holds.  Producers do not lock it: they never wait for consumers,
+ * nor consumers for producers (numbering.c).  A stream and its first state
+ * are written together.  Who finds a stream must lock it
  * before it reads the state it decides by (store.c states the snapshot rule).
  * Who consumes many streams opens what it needs of all of them once.
  *-------------------------------------------------------------------------
@@ -37,14 +32,10 @@
 #include "store.h"
 #include "stream.h"
 
-/* Columns of spool.stream, spool.numbering and of the index by name. */
+/* Columns of spool.stream and of the index by name. */
 enum
 {
 	STREAM_ID = 1, STREAM_QUEUE, STREAM_NAME
-};
-enum
-{
-	NUMBERING_STREAM = 1, NUMBERING_BY_QUEUE
 };
 enum
 {
@@ -54,8 +45,6 @@ enum
 static void walk_open(SpoolStreamWalk *walk, SpoolQueue *queue,
 					  const char *name, StrategyNumber strategy,
 					  RegProcedure procedure);
-static SpoolNumbering find_numbering(int64 stream, LOCKMODE lockmode,
-									 bool lock, LockWaitPolicy wait);
 static bool lock_row(Relation heap, const ItemPointerData *place,
 					 Snapshot snapshot, TupleTableSlot *slot,
 					 LockWaitPolicy wait);
@@ -134,6 +123,19 @@ spool_stream_walk_end(SpoolStreamWalk *walk)
 	UnregisterSnapshot(walk->snapshot);
 	index_close(walk->index, NoLock);
 	table_close(walk->heap, NoLock);
+}
+
+/* Whether this transaction inserted the row in a slot. */
+bool
+spool_slot_is_mine(TupleTableSlot *slot)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	return TransactionIdIsCurrentTransactionId(writer);
 }
 
 /* Find a stream by name; false if there is none. */
@@ -425,104 +427,4 @@ spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait)
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(heap, NoLock);
 	return locked;
-}
-
-/*
- * Find a stream's numbering row and lock it if asked to.  NUMBERED_BY_NOBODY
- * also if it is locked by another and wait says skip.
- */
-static SpoolNumbering
-find_numbering(int64 stream, LOCKMODE lockmode, bool lock, LockWaitPolicy wait)
-{
-	Relation	heap = table_open(spool_relation_oid("numbering"), lockmode);
-	Relation	index = index_open(spool_relation_oid("numbering_pkey"),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
-	ScanKeyData key;
-	IndexScanDesc desc;
-	SpoolNumbering result = NUMBERED_BY_NOBODY;
-
-	ScanKeyInit(&key, NUMBERING_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(stream));
-	desc = compat_index_beginscan(heap, index, snapshot, 1);
-	index_rescan(desc, &key, 1, NULL, 0);
-	if (index_getnext_slot(desc, ForwardScanDirection, slot))
-	{
-		bool		null;
-
-		result = DatumGetBool(slot_getattr(slot, NUMBERING_BY_QUEUE, &null)) ?
-			NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER;
-		if (lock && !lock_row(heap, &slot->tts_tid, snapshot, slot, wait))
-			result = NUMBERED_BY_NOBODY;
-	}
-	index_endscan(desc);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	index_close(index, NoLock);
-	table_close(heap, NoLock);
-	return result;
-}
-
-/* Who numbers a stream. */
-SpoolNumbering
-spool_numbering(int64 stream)
-{
-	return find_numbering(stream, AccessShareLock, false, LockWaitBlock);
-}
-
-/* Wait for the producers' lock of a stream that the queue numbers. */
-void
-spool_numbering_lock(int64 stream)
-{
-	(void) find_numbering(stream, RowShareLock, true, LockWaitBlock);
-}
-
-/* The same without waiting; false if another transaction holds it. */
-bool
-spool_numbering_try_lock(int64 stream)
-{
-	return find_numbering(stream, RowShareLock, true,
-						  LockWaitSkip) != NUMBERED_BY_NOBODY;
-}
-
-/*
- * Prepare to store packets numbered by the queue or by the sender: the first
- * fixes which, and 55000 for the other.  lock: hold the producers' lock to
- * the end of the transaction.
- */
-void
-spool_numbering_begin(SpoolQueue *queue, const SpoolStream *stream,
-					  bool by_queue, bool lock)
-{
-	static SpoolPlan plan = {
-		"INSERT INTO spool.numbering (stream, by_queue) VALUES ($1, $2)"
-		" ON CONFLICT DO NOTHING",
-		SPI_OK_INSERT, PLAN_ARGS(INT8OID, BOOLOID)
-	};
-	LOCKMODE	lockmode = lock ? RowShareLock : AccessShareLock;
-	SpoolNumbering numbering = find_numbering(stream->id, lockmode, lock,
-											  LockWaitBlock);
-
-	if (numbering == NUMBERED_BY_NOBODY)
-	{
-		Datum		values[2];
-
-		values[0] = Int64GetDatum(stream->id);
-		values[1] = BoolGetDatum(by_queue);
-		(void) spool_exec_alone(&plan, values, NULL);
-		numbering = find_numbering(stream->id, lockmode, lock,
-								   LockWaitBlock);
-	}
-	if (numbering != (by_queue ? NUMBERED_BY_QUEUE : NUMBERED_BY_SENDER))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 by_queue ?
-				 errmsg("stream \"%s\" of queue \"%s\" is numbered by its sender",
-						stream->name, queue->name) :
-				 errmsg("stream \"%s\" of queue \"%s\" is numbered by the queue",
-						stream->name, queue->name),
-				 by_queue ?
-				 errhint("Write packets that have their numbers with spool.write, or use another stream.") :
-				 errhint("Use spool.enqueue, or another stream.")));
 }

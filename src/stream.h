@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * stream.h
- *	  Streams: names, the lock of the consumer, the lock of the producers.
+ *	  Streams: names, the lock of the consumer.
  *-------------------------------------------------------------------------
  */
 #ifndef SPOOL_STREAM_H
@@ -48,13 +48,7 @@ typedef struct SpoolStreamWalk
 	ScanKeyData keys[2];
 } SpoolStreamWalk;
 
-typedef enum SpoolNumbering
-{
-	NUMBERED_BY_NOBODY,			/* no packet was ever stored */
-	NUMBERED_BY_SENDER,
-	NUMBERED_BY_QUEUE
-} SpoolNumbering;
-
+extern bool spool_slot_is_mine(TupleTableSlot *slot);
 extern bool spool_stream_find(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream);
 extern bool spool_stream_read(int64 id, SpoolStream *stream, int32 *queue);
@@ -84,12 +78,5 @@ extern void spool_stream_open(SpoolQueue *queue, const char *name,
 extern void spool_stream_blocked(SpoolQueue *queue, const SpoolStream *stream,
 								 SpoolState *state, char *reason);
 extern char *spool_stream_name(int64 id, int32 *queue);
-
-extern SpoolNumbering spool_numbering(int64 stream);
-extern void spool_numbering_lock(int64 stream);
-extern bool spool_numbering_try_lock(int64 stream);
-extern void spool_numbering_begin(SpoolQueue *queue,
-								  const SpoolStream *stream, bool by_queue,
-								  bool lock);
 
 #endif							/* SPOOL_STREAM_H */

@@ -3,10 +3,9 @@
  *	  Packets into queues: payloads are numbered and stored, write stores
  *	  packets that have their numbers.
  *
- * All in the caller's transaction.  Numbering holds the producers' lock of a
- * sequence stream to the end of it, so that its numbers have no holes and
- * become visible in order; the other orders take the packet's id as number
- * and lock nothing.
+ * All in the caller's transaction.  Packets in order of numbers get the next
+ * ones of their stream (numbering.c); the other orders take the packet's id as
+ * number and lock nothing.
  *
  * write takes no lock of the stream.  It compares a packet with what is
  * stored under its position; two sessions may store the same bytes at the
@@ -32,6 +31,7 @@
 
 #include "args.h"
 #include "kept.h"
+#include "numbering.h"
 #include "packet_type.h"
 #include "queue.h"
 #include "shmem.h"
@@ -65,8 +65,6 @@ PG_FUNCTION_INFO_V1(spool_write);
 PG_FUNCTION_INFO_V1(spool_write_many);
 PG_FUNCTION_INFO_V1(spool_inbox_insert);
 
-static int64 first_number(SpoolQueue *queue, const SpoolStream *stream,
-						  int count);
 static int64 find_stored(const SpoolRow *row, bool *taken);
 static int64 find_in_batch(HTAB *batch, SpoolRow *rows, int n, int *chain,
 						   bool *taken);
@@ -77,50 +75,6 @@ static void write_late(SpoolQueue *queue, SpoolRow *row,
 static void check_packet(struct varlena *packet, const PacketHeader *header);
 static void tally_written(int64 stream, const SpoolWritten *written,
 						  int count);
-
-/*
- * The first of some consecutive numbers, under the producers' lock.
- *
- * The highest number stored is looked for from the last that this backend
- * gave, because a look reads all index entries of its range on the page where
- * it ends.  Nothing depends on the number remembered: if nothing is stored
- * from there on, as after a rollback, the look is made from the cursor.
- *
- * The state is read after the store.  Who removes a packet records its number
- * in the state in the same commit, so one of the two has it.
- */
-static int64
-first_number(SpoolQueue *queue, const SpoolStream *stream, int count)
-{
-	static struct
-	{
-		int64		stream;
-		int64		seq;
-	}			given[256];
-	int			slot = (int) (stream->id % lengthof(given));
-	SpoolState	state;
-	int64		first;
-	int64		highest = -1;
-
-	if (given[slot].stream == stream->id)
-		highest = spool_store_highest(stream->id, given[slot].seq);
-	spool_stream_state(queue, stream, &state);
-	if (highest < 0)
-	{
-		highest = spool_store_highest(stream->id, Max(state.next,
-													  state.high + 1));
-		spool_stream_state(queue, stream, &state);
-	}
-	first = Max(state.next, Max(state.high, highest) + 1);
-	if (first > SPOOL_MAX_SEQ - count + 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("stream \"%s\" of queue \"%s\" has no numbers left",
-						stream->name, queue->name)));
-	given[slot].stream = stream->id;
-	given[slot].seq = first + count - 1;
-	return first;
-}
 
 /*
  * Number and store payloads; returns the first number.  packet_id, if not
@@ -138,11 +92,12 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 	int64		first = 0;
 
 	spool_stream_get(queue, one_stream ? "" : stream_name, &stream);
-	if (!one_stream)
-		spool_numbering_begin(queue, &stream, true,
-							  queue->order == ORDER_SEQUENCE);
 	if (queue->order == ORDER_SEQUENCE)
-		first = first_number(queue, &stream, payloads->count);
+		first = spool_numbering_next(queue, &stream, payloads->count);
+	else if (!one_stream)
+		spool_numbering_begin(queue, &stream, true);
+	/* also of numbers that are not used: others may wait for their end */
+	spool_hint(queue->id, stream.id);
 
 	spool_packet_now(&template->fields.secs, &template->fields.nanos);
 	rows = palloc0(payloads->count * sizeof(SpoolRow));
@@ -175,7 +130,6 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 		}
 	}
 	spool_store_append(rows, payloads->count);
-	spool_hint(queue->id, stream.id);
 	if (packet_id)
 		*packet_id = rows[payloads->count - 1].packet_id;
 	first = rows[0].seq;
@@ -341,7 +295,7 @@ spool_write_packets(SpoolQueue *queue, const char *stream_name,
 	if (!one_stream)
 	{
 		spool_queue_numbers_lock(queue, RowShareLock);
-		spool_numbering_begin(queue, &stream, false, false);
+		spool_numbering_begin(queue, &stream, false);
 	}
 	spool_stream_state(queue, &stream, &state);
 

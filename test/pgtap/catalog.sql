@@ -165,6 +165,7 @@ SELECT is((SELECT string_agg(privilege_type, ' ') FROM pg_namespace, aclexplode(
 LOAD 'spool';
 SELECT results_eq($$SELECT concat_ws(' ', name, vartype, context, coalesce(unit, '-'), boot_val) COLLATE "C" FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY 1$$,
     $$VALUES ('spool.databases string sighup - *'::text COLLATE "C"), ('spool.key_retention integer sighup s 86400'), ('spool.max_header_size integer superuser kB 16384'),
+        ('spool.max_streams_in_memory integer ' || CASE WHEN current_setting('shared_preload_libraries') ~ 'spool' THEN 'postmaster' ELSE 'sighup' END || ' - 65536'),
         ('spool.max_workers integer ' || CASE WHEN current_setting('shared_preload_libraries') ~ 'spool' THEN 'postmaster' ELSE 'sighup' END || ' - 8'),
         ('spool.output_limit integer superuser kB 64'), ('spool.programs bool superuser - off'),
         ('spool.segment_size integer sighup kB 262144'), ('spool.sweep_interval integer sighup ms 1000'), ('spool.worker_idle_timeout integer sighup ms 300000')$$,

@@ -91,8 +91,8 @@ SELECT queue, order_by, max_attempts, on_error, retry_delay, retry_delay_max, ga
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues;
 DROP TABLE sent;
 
--- settings; one more needs a restart where the library is preloaded
-SELECT name, boot_val, unit, CASE WHEN name = 'spool.max_workers' THEN 'either' ELSE context END AS context, vartype
+-- settings; two more need a restart where the library is preloaded
+SELECT name, boot_val, unit, CASE WHEN name IN ('spool.max_workers', 'spool.max_streams_in_memory') THEN 'either' ELSE context END AS context, vartype
   FROM pg_settings WHERE name LIKE 'spool.%' ORDER BY name COLLATE "C";
 
 -- what can be called, and looked at

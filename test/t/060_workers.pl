@@ -145,7 +145,7 @@ eventually('one', 'SELECT count(*) FROM done',
 	'7', 'a stop ends with the server');
 
 # ---- what other transactions leave ------------------------------------------
-sql('one', q{BEGIN; SELECT spool.enqueue('q', 'x'); PREPARE TRANSACTION 'p'});
+sql('one', q{BEGIN; SELECT spool.write('q', spool.make_packet(1), 'prepared'); PREPARE TRANSACTION 'p'});
 is(sql('one', 'SELECT count(*) FROM done'), '7', 'prepared: nothing runs');
 sql('one', q{COMMIT PREPARED 'p'});
 eventually('one', 'SELECT count(*) FROM done', '8', 'COMMIT PREPARED: it runs');

@@ -140,9 +140,9 @@ ok(poll(done('f9'), '1 2 3 4 5'),
 	'F9: a job that a job enqueues runs without help');
 
 # prepared transactions
-sql("BEGIN; SELECT spool.enqueue('f85', 'prepared'); PREPARE TRANSACTION 'spool'");
+sql("BEGIN; SELECT spool.write('f85', spool.make_packet(1), 'prepared'); PREPARE TRANSACTION 'spool'");
 sql("COMMIT PREPARED 'spool'");
-ok(poll(done('f85'), '1 2 3 4'), 'F85: COMMIT PREPARED starts it');
+ok(poll(done('f85'), '1 2 3 1'), 'F85: COMMIT PREPARED starts it');
 
 #---------------------------------------------------------------------------
 # F71, F68: one stream, one worker; several workers share the streams
