@@ -18,7 +18,7 @@ BEGIN
             done  int8;
         BEGIN
             FOR i IN -2 .. turns LOOP
-                s := ((i + 2) % 100 + 1) * (streams / 100);
+                s := ((i + 2) %% 100 + 1) * (streams / 100);
                 %s;
                 COMMIT;
                 at := clock_timestamp();
