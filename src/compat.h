@@ -58,6 +58,13 @@
 #define compat_vxid_proc(vxid)	BackendIdGetProc((vxid).backendId)
 #endif
 
+/* 17 made it a variable */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_proc_number	MyProcNumber
+#else
+#define compat_my_proc_number	(MyProc->pgprocno)
+#endif
+
 /* 17 can ask for a stronger mode */
 #if PG_VERSION_NUM >= 170000
 #define compat_lock_held(tag, mode)	LockHeldByMe(tag, mode, false)

@@ -4,8 +4,8 @@
  *
  * The caller holds the queue's lock (QUEUE_CONSUME, or QUEUE_OVERRIDE for an
  * order override, which thereby is alone).  Streams are tried in order of
- * their names, beginning after the one where the last look ended (round.c);
- * one that another transaction consumes is skipped.  Each stream picked is
+ * their names, beginning after the one where the last look ended (round.c),
+ * without those that are known to be idle where many are (around.c); one that another transaction consumes is skipped.  Each stream picked is
  * locked to the end of the transaction, its newest state is read after that,
  * and its packets are collected by the rules in collect.c.
  *
@@ -24,6 +24,7 @@
 #include "utils/hsearch.h"
 
 #include "action.h"
+#include "around.h"
 #include "dispatch.h"
 #include "numbering.h"
 #include "reason.h"
@@ -54,6 +55,7 @@ static bool first_packet(SpoolDispatch *d, const SpoolStream *stream,
 static Look look_at(SpoolDispatch *d, SpoolStream *stream);
 static Look look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 						const SpoolState *state, const SpoolRow *first);
+static bool is_idle(const SpoolState *state);
 static int64 first_share(SpoolDispatch *d, int64 left);
 static int64 try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want);
 static bool have_jobs(SpoolDispatch *d);
@@ -65,26 +67,6 @@ static void walk_streams(SpoolDispatch *d);
 static void share_out(SpoolDispatch *d);
 static int	compare_heads(const ListCell *a, const ListCell *b);
 static void sort_out(SpoolDispatch *d);
-
-/* The effective order of a call; 22023 if the queue cannot be read in it. */
-SpoolOrder
-spool_dispatch_order(SpoolQueue *queue, const char *order_by)
-{
-	SpoolOrder	order;
-
-	if (order_by == NULL)
-		return queue->order;
-	order = spool_order_from_name(order_by);
-	if (order == queue->order)
-		return order;
-	if (spool_by_number(order) || !spool_by_number(queue->order))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("queue \"%s\" cannot be read in order \"%s\"",
-						queue->name, order_by),
-				 errhint("A queue in order \"sequence\" or \"latest\" can be read in order \"timestamp\" or \"none\", others only in their own.")));
-	return ORDER_TIMESTAMP;
-}
 
 /*
  * Look for work.  stream: look at this one only, or NULL.  On return d->jobs
@@ -181,7 +163,8 @@ spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when)
 /*
  * A look without a lock, so that streams where nothing can be picked are not
  * locked.  It may be wrong about what changes at the same time.  d->passed
- * tells of one that others have.
+ * tells of one that others have, d->idle of one that has nothing at all: also
+ * nothing that may not be handed out as yet.
  */
 static Look
 look_at(SpoolDispatch *d, SpoolStream *stream)
@@ -222,7 +205,10 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 			first_packet(d, stream, PG_INT64_MIN, &first) ?
 			LOOK_WORK : LOOK_NOTHING;
 	if (!first_packet(d, stream, state.next, &first))
+	{
+		d->idle = is_idle(&state);
 		return LOOK_NOTHING;
+	}
 	if (first.seq == state.next || d->order != ORDER_SEQUENCE)
 		return LOOK_WORK;
 	if (spool_numbering(stream->id) == NUMBERED_BY_SENDER)
@@ -232,7 +218,29 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 								 NULL) >= first.seq ? LOOK_WORK : LOOK_NOTHING;
 }
 
-/* The same for a stream whose next number is missing. */
+/*
+ * Whether a stream without packets at or above its cursor is idle, in the
+ * sense of known.c.
+ */
+static bool
+is_idle(const SpoolState *state)
+{
+	return state->runner == 0 && state->ahead == 0 &&
+		!TransactionIdIsCurrentTransactionId(state->writer);
+}
+
+/* Whether a stream in an order of numbers is idle. */
+bool
+spool_stream_idle(SpoolDispatch *d, const SpoolStream *stream)
+{
+	SpoolState	state;
+	SpoolRow	first;
+
+	read_state(d, stream, &state);
+	return is_idle(&state) && !first_packet(d, stream, state.next, &first);
+}
+
+/* The look at a stream whose next number is missing. */
 static Look
 look_at_gap(SpoolDispatch *d, const SpoolStream *stream,
 			const SpoolState *state, const SpoolRow *first)
@@ -286,45 +294,33 @@ leave_for_next(SpoolDispatch *d, SpoolStream *stream)
 static void
 walk_streams(SpoolDispatch *d)
 {
-	char	   *start;
-	char	   *end;
+	SpoolAround around;
+	SpoolStream stream;
 	char	   *last = NULL;
 	int64		left = d->limit;
-	bool		over = !spool_round_begin(d, &start, &end);
 
-	for (int lap = 0; lap < 2 && !d->others && !over; lap++)
+	spool_around_begin(&around, d);
+	while (!d->others && spool_around_next(&around, &stream))
 	{
-		SpoolStreamWalk walk;
-		SpoolStream stream;
-		bool		last_lap;
+		int			npicks = list_length(d->picks);
+		int64		handed;
 
-		last_lap = lap == 1 ||
-			(start != NULL && end != NULL && strcmp(start, end) < 0);
-		spool_stream_walk_begin(&walk, d->queue, lap == 0 ? start : NULL);
-		while (!d->others && spool_stream_walk_next(&walk, &stream))
+		CHECK_FOR_INTERRUPTS();
+		d->idle = false;
+		if (left <= 0 || spool_dispatch_full(d))
+			leave_for_next(d, &stream);
+		else if ((handed = try_stream(d, &stream, first_share(d, left))) > 0)
 		{
-			int			npicks = list_length(d->picks);
-			int64		handed;
-
-			CHECK_FOR_INTERRUPTS();
-			if (last_lap && strcmp(stream.name, end) > 0)
-				break;
-			if (left <= 0 || spool_dispatch_full(d))
-				leave_for_next(d, &stream);
-			else if ((handed = try_stream(d, &stream,
-										  first_share(d, left))) > 0)
-			{
-				left -= handed;
-				last = stream.name;
-			}
-			else if (d->full)
-				d->others = true;
-			if (list_length(d->picks) == npicks)
-				pfree(stream.name);
+			left -= handed;
+			last = stream.name;
 		}
-		spool_stream_walk_end(&walk);
-		over = last_lap || end == NULL;
+		else if (d->full)
+			d->others = true;
+		spool_around_seen(&around, &stream, d->idle);
+		if (list_length(d->picks) == npicks)
+			pfree(stream.name);
 	}
+	spool_around_end(&around);
 	if (!d->waiting)
 		spool_round_at(d, last);
 }

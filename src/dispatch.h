@@ -111,6 +111,7 @@ typedef struct SpoolDispatch
 	int64		bytes;			/* of packets collected, in DISPATCH_RUN */
 	bool		full;			/* nothing more is collected */
 	int			tried;			/* hints that were looked at */
+	bool		idle;			/* the stream looked at last is */
 	bool		passed;			/* a stream was passed that others have */
 	int64		rest[SPOOL_MAX_HINTS];	/* streams that were but had no room */
 	int			nrest;
@@ -152,13 +153,14 @@ extern void spool_look_at_kept(SpoolDispatch *d, int64 stream);
 extern void spool_dispatch_raise_conflict(SpoolDispatch *d);
 
 /* override.c */
+extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
 extern void spool_dispatch_override(SpoolDispatch *d, const char *stream);
 
 /* dispatch.c */
 extern void spool_look_again(SpoolDispatch *d, int64 stream, TimestampTz when);
+extern bool spool_stream_idle(SpoolDispatch *d, const SpoolStream *stream);
 extern bool spool_may_consume(SpoolDispatch *d, SpoolPick *pick);
 extern void spool_dispatch(SpoolDispatch *d, const char *stream);
-extern SpoolOrder spool_dispatch_order(SpoolQueue *queue, const char *order_by);
 
 /* consume.c */
 extern void spool_consume(SpoolDispatch *d, SpoolJob *job);

@@ -18,27 +18,21 @@
  * queue by since it holds them.
  *
  * Hints may get lost where memory is short; the manager's sweep is the truth
- * behind them.
- *
- * Rates of jobs are averages that decay exponentially over 1, 5 and 15
- * minutes, brought up to date when jobs are counted or the rates are asked
- * for.
+ * behind them.  What is known of streams (known.c) depends on no hint of work
+ * for now being missed: a transaction announces them before it commits.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
-
-#include <math.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
+#include "known.h"
 #include "numbers.h"
 #include "shared.h"
 #include "spool.h"
-
-#define MAX_PENDING 64
 
 typedef enum PendingKind
 {
@@ -47,9 +41,6 @@ typedef enum PendingKind
 	PENDING_DONE
 } PendingKind;
 
-/* What rates are averages over. */
-static const float8 rate_seconds[SPOOL_NUM_RATES] = {60, 300, 900};
-
 /* What is told at the end of the transaction. */
 typedef struct Pending
 {
@@ -57,21 +48,27 @@ typedef struct Pending
 	int32		queue;
 	int64		stream;			/* or how many jobs */
 	TimestampTz due;			/* when; of holds, since when */
+	uint32		known;			/* as it was announced */
 } Pending;
 
-static Pending pending[MAX_PENDING];
+static Pending pending[SPOOL_MAX_PENDING];
 static int	npending = 0;
 static bool pending_everything = false;
 static bool pending_database = false;
+static bool pending_extension = false;
 static bool pending_databases = false;
 static bool pending_roles = false;
 static TimestampTz pending_schedule = DT_NOEND;
 static Oid	held_database = InvalidOid;
+static bool announced = false;	/* what is pending, or everything */
 
 /* The queue whose jobs this session runs. */
 static int32 ran_queue = 0;
 
 static void at_transaction_end(XactEvent event, void *arg);
+static bool gives_work(const Pending *one);
+static void announce(void);
+static void tell_announced(bool committed);
 static void tell(bool committed, bool news);
 static void tell_one(const Pending *one, bool committed, bool news);
 static void tell_everything(void);
@@ -83,7 +80,6 @@ static bool make_room(PendingKind kind, int32 queue);
 static bool looked_at(const SpoolEntry *entry, int64 stream);
 static void mark_active(SpoolEntry *entry);
 static void tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due);
-static void decay(SpoolEntry *entry, TimestampTz now, float8 *rates);
 static void stop_running(int code, Datum arg);
 
 void
@@ -183,11 +179,19 @@ spool_hint_schedule(TimestampTz due)
 		pending_schedule = Min(pending_schedule, due);
 }
 
-/* The extension, or its queues and their options, changed. */
+/* Queues, their options, or the extension changed. */
 void
 spool_hint_database(void)
 {
 	pending_database = spool_shared != NULL;
+}
+
+/* The extension was made, changed or dropped. */
+void
+spool_hint_extension(void)
+{
+	spool_hint_database();
+	pending_extension = pending_database;
 }
 
 /* There are new databases, or old ones are others now. */
@@ -220,6 +224,36 @@ void
 spool_hint_everything(void)
 {
 	pending_everything = spool_shared != NULL;
+}
+
+/* The same will happen in this command, before the transaction ends. */
+void
+spool_hint_prepared(void)
+{
+	spool_hint_everything();
+	announce();
+}
+
+/*
+ * The streams of a queue that this transaction has given work, at most
+ * SPOOL_MAX_PENDING; -1 if they are too many to be known.
+ */
+int
+spool_hint_given(int32 queue, int64 *streams)
+{
+	int			n = 0;
+
+	if (pending_everything)
+		return -1;
+	for (int i = 0; i < npending; i++)
+	{
+		if (pending[i].queue != queue || !gives_work(&pending[i]))
+			continue;
+		if (pending[i].stream == SPOOL_ALL_STREAMS)
+			return -1;
+		streams[n++] = pending[i].stream;
+	}
+	return n;
 }
 
 /*
@@ -265,7 +299,7 @@ note(PendingKind kind, int32 queue, int64 stream, TimestampTz due)
 			(due == 0 || kind == PENDING_HOLDS))
 			return;
 	}
-	if (npending == MAX_PENDING && !make_room(kind, queue))
+	if (npending == SPOOL_MAX_PENDING && !make_room(kind, queue))
 	{
 		pending_everything |= kind != PENDING_DONE;
 		return;
@@ -275,6 +309,7 @@ note(PendingKind kind, int32 queue, int64 stream, TimestampTz due)
 	one->queue = queue;
 	one->stream = stream;
 	one->due = due;
+	one->known = 0;
 }
 
 /* Let one entry, all streams, stand for those of a queue; false if no room. */
@@ -302,7 +337,7 @@ make_room(PendingKind kind, int32 queue)
 			all->due = Min(all->due, one->due);
 	}
 	npending = n;
-	return npending < MAX_PENDING;
+	return npending < SPOOL_MAX_PENDING;
 }
 
 /*
@@ -317,25 +352,74 @@ at_transaction_end(XactEvent event, void *arg)
 
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			announce();
+			return;
 		case XACT_EVENT_COMMIT:
 			(void) spool_numbers_release(true);
+			tell_announced(true);
 			tell(true, true);
 			break;
 		case XACT_EVENT_ABORT:
 			numbers = spool_numbers_release(false);
+			tell_announced(false);
 			tell(false, numbers);
 			break;
 		case XACT_EVENT_PREPARE:
+			tell_announced(false);
 			tell(false, false);
 			break;
 		default:
 			return;
 	}
 	npending = 0;
-	pending_everything = pending_database = false;
+	pending_everything = pending_database = pending_extension = false;
 	pending_databases = pending_roles = false;
 	pending_schedule = DT_NOEND;
 	held_database = InvalidOid;
+}
+
+/* Whether something pending says that a stream may have work now. */
+static bool
+gives_work(const Pending *one)
+{
+	return one->kind == PENDING_NEWS && one->due == 0;
+}
+
+/* This transaction is about to commit: announce what it gave work. */
+static void
+announce(void)
+{
+	bool		any = pending_everything || pending_extension;
+
+	for (int i = 0; i < npending && !any; i++)
+		any = gives_work(&pending[i]);
+	if (!any || announced)
+		return;
+	announced = true;
+	spool_known_commit_begin();
+	if (pending_everything || pending_extension)
+		spool_known_forget();
+	for (int i = 0; i < npending; i++)
+		if (gives_work(&pending[i]))
+			pending[i].known = spool_known_announce(pending[i].queue,
+													pending[i].stream);
+}
+
+/* What was announced has happened, or not. */
+static void
+tell_announced(bool committed)
+{
+	if (!announced)
+		return;
+	announced = false;
+	if (pending_everything || pending_extension)
+		spool_known_forget();
+	for (int i = 0; i < npending; i++)
+		if (gives_work(&pending[i]))
+			spool_known_told(pending[i].queue, pending[i].stream,
+							 pending[i].known, committed);
+	spool_known_commit_end();
 }
 
 /*
@@ -415,18 +499,11 @@ tell_one(const Pending *one, bool committed, bool news)
 
 	if (one->kind == PENDING_DONE && committed)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
 		if (entry == NULL)
 			entry = spool_entry_make(MyDatabaseId, one->queue);
 		if (entry == NULL)
 			return;
-		if (entry->rates_at == 0)
-			entry->rates_since = now;
-		decay(entry, now, entry->rates);
-		for (int i = 0; i < SPOOL_NUM_RATES; i++)
-			entry->rates[i] += one->stream / rate_seconds[i];
-		entry->rates_at = now;
+		spool_rates_count(entry, one->stream);
 		mark_active(entry);
 	}
 	else if (entry == NULL)
@@ -532,41 +609,4 @@ spool_entry_told(SpoolEntry *entry)
 	entry->news++;
 	if (entry->waiters > 0)
 		ConditionVariableBroadcast(&entry->cv);
-}
-
-/* The rates as they are now. */
-static void
-decay(SpoolEntry *entry, TimestampTz now, float8 *rates)
-{
-	float8		seconds = Max(now - entry->rates_at, 0) / 1000000.0;
-
-	for (int i = 0; i < SPOOL_NUM_RATES; i++)
-		rates[i] = entry->rates[i] * exp(-seconds / rate_seconds[i]);
-}
-
-/*
- * Jobs per second of a queue, over 1, 5 and 15 minutes, or as long as they
- * are counted; false if nobody counts.
- */
-bool
-spool_rates(int32 queue, float8 *rates)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	SpoolEntry *entry;
-
-	if (spool_shared == NULL)
-		return false;
-	memset(rates, 0, SPOOL_NUM_RATES * sizeof(float8));
-	LWLockAcquire(&spool_shared->lock, LW_SHARED);
-	entry = spool_entry_find(MyDatabaseId, queue);
-	if (entry != NULL && entry->rates_at != 0)
-	{
-		float8		age = Max(now - entry->rates_since, USECS_PER_SEC) / 1000000.0;
-
-		decay(entry, now, rates);
-		for (int i = 0; i < SPOOL_NUM_RATES; i++)
-			rates[i] /= 1 - exp(-age / rate_seconds[i]);
-	}
-	spool_unlock();
-	return true;
 }

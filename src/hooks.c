@@ -11,7 +11,7 @@
  * do such a thing are listened to.
  *
  * COMMIT PREPARED and ROLLBACK PREPARED: what the transaction did is not known
- * here, so all queues are looked at.  CREATE, ALTER and DROP EXTENSION, and
+ * here, so all queues are looked at; that is announced before it is done.  CREATE, ALTER and DROP EXTENSION, and
  * statements that change what a role may do: managers look again whether the
  * extension is there, and whether owners can run jobs.
  *-------------------------------------------------------------------------
@@ -45,8 +45,7 @@ typedef enum After
 {
 	AFTER_NOTHING,
 	AFTER_DATABASES,
-	AFTER_ROLE,
-	AFTER_PREPARED
+	AFTER_ROLE
 } After;
 
 static ProcessUtility_hook_type previous_utility_hook = NULL;
@@ -97,9 +96,6 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		case AFTER_ROLE:
 			spool_hint_roles();
 			break;
-		case AFTER_PREPARED:
-			spool_hint_everything();
-			break;
 		case AFTER_NOTHING:
 			break;
 	}
@@ -115,7 +111,7 @@ object_access(ObjectAccessType access, Oid class, Oid object, int subobject,
 	if (class == ExtensionRelationId &&
 		(access == OAT_POST_CREATE || access == OAT_POST_ALTER ||
 		 access == OAT_DROP))
-		spool_hint_database();
+		spool_hint_extension();
 }
 
 /* The text of an option of CREATE or ALTER DATABASE, or NULL. */
@@ -221,7 +217,8 @@ before(Node *statement)
 			{
 				case TRANS_STMT_COMMIT_PREPARED:
 				case TRANS_STMT_ROLLBACK_PREPARED:
-					return AFTER_PREPARED;
+					spool_hint_prepared();
+					return AFTER_NOTHING;
 				default:
 					return AFTER_NOTHING;
 			}

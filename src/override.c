@@ -20,6 +20,26 @@ static SpoolPick *override_pick(SpoolDispatch *d, int64 stream,
 static bool override_collect(SpoolDispatch *d, const char *stream,
 							 int64 limit);
 
+/* The effective order of a call; 22023 if the queue cannot be read in it. */
+SpoolOrder
+spool_dispatch_order(SpoolQueue *queue, const char *order_by)
+{
+	SpoolOrder	order;
+
+	if (order_by == NULL)
+		return queue->order;
+	order = spool_order_from_name(order_by);
+	if (order == queue->order)
+		return order;
+	if (spool_by_number(order) || !spool_by_number(queue->order))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("queue \"%s\" cannot be read in order \"%s\"",
+						queue->name, order_by),
+				 errhint("A queue in order \"sequence\" or \"latest\" can be read in order \"timestamp\" or \"none\", others only in their own.")));
+	return ORDER_TIMESTAMP;
+}
+
 /* The pick of a stream in an order override; made when first asked for. */
 static SpoolPick *
 override_pick(SpoolDispatch *d, int64 stream, const char *name)

@@ -130,7 +130,7 @@ typedef struct SpoolEntry
 	TimestampTz swept_at;
 	uint64		news;			/* counts what waiters are told */
 	ConditionVariable cv;
-	float8		rates[SPOOL_NUM_RATES]; /* jobs per second; see hint.c */
+	float8		rates[SPOOL_NUM_RATES]; /* jobs per second; see rates.c */
 	TimestampTz rates_since;	/* jobs are counted since then */
 	TimestampTz rates_at;		/* the rates are of then; 0 = none counted */
 } SpoolEntry;
@@ -208,6 +208,9 @@ extern void spool_entry_told(SpoolEntry *entry);
 extern void spool_database_hold(Oid database);
 extern void spool_hint_databases(void);
 extern void spool_hint_roles(void);
+
+/* rates.c */
+extern void spool_rates_count(SpoolEntry *entry, int64 jobs);
 
 /* slot.c */
 extern SpoolSlot *spool_my_slot;

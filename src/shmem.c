@@ -27,6 +27,7 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "known.h"
 #include "shared.h"
 #include "spool.h"
 
@@ -88,6 +89,7 @@ request_memory(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(shared_size(spool_max_workers +
 									   max_worker_processes));
+	RequestAddinShmemSpace(spool_known_size());
 }
 
 static void
@@ -103,6 +105,7 @@ start_memory(void)
 											   max_worker_processes), &found);
 	if (!found)
 		initialize(spool_shared, max_worker_processes, false);
+	spool_known_start(spool_shared->tranche);
 	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(spool_shared->tranche, "spool");
 }

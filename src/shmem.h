@@ -14,6 +14,9 @@
 /* Streams of one queue that are remembered; beyond that all are looked at. */
 #define SPOOL_MAX_HINTS 16
 
+/* Hints that a transaction gives; beyond that they say less. */
+#define SPOOL_MAX_PENDING 64
+
 /* Stands for all streams of a queue. */
 #define SPOOL_ALL_STREAMS 0
 
@@ -28,9 +31,14 @@ extern void spool_hint_skipped(int32 queue);
 extern void spool_hint_done(int32 queue, int64 jobs);
 extern void spool_hint_schedule(TimestampTz due);
 extern void spool_hint_database(void);
+extern void spool_hint_extension(void);
 extern void spool_hint_everything(void);
+extern void spool_hint_prepared(void);
+extern int	spool_hint_given(int32 queue, int64 *streams);
 extern uint64 spool_changes(void);
 extern void spool_hint_at_exit(int32 queue);
+
+/* Jobs per second; see rates.c. */
 extern bool spool_rates(int32 queue, float8 *rates);
 
 /* CALL wait: sleep until there is news of a queue; see news.c. */
