@@ -75,9 +75,9 @@ insert_into_index(SpoolWriter *writer, Relation index, IndexInfo *info)
 {
 	ExprContext *context = GetPerTupleExprContext(writer->estate);
 	bool		brin = index->rd_rel->relam == BRIN_AM_OID;
-	IndexUniqueCheck unique = index->rd_index->indisunique ?
-		UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
+	IndexUniqueCheck unique;
 
+	unique = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 	if (info->ii_Predicate != NIL && info->ii_PredicateState == NULL)
 		info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate,
 												  writer->estate);
