@@ -56,4 +56,4 @@ CREATE INDEX action_at ON spool.action (at);
 
 CREATE PROCEDURE spool.maintain()
 LANGUAGE c AS 'MODULE_PATHNAME', 'spool_maintain';
-COMMENT ON PROCEDURE spool.maintain IS 'removes what is consumed, retained no longer or old, and moves packets that are due';
+COMMENT ON PROCEDURE spool.maintain IS 'empties segments of what is consumed, removes what is retained no longer or old, and moves packets that are due';

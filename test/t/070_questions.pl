@@ -120,7 +120,15 @@ my %answers = (
 		sub { is(sql("SET ROLE clerk; SELECT string_agg(queue, ' ') FROM spool.stat_queues"), 'orders', 'the role sees the queue') },
 		qr/^orders\|\S+\|\{.*clerk=r/m
 	],
-	'How much disk does it take?' => [ qr/^segment_0\|\d+ kB$/m, qr/\A8\|\d+ bytes\z/ ],
+	'How much disk does it take?' => [
+		sub {
+			my ($out) = @_;
+			like($out, qr/^segment 0\|old\|\d+ kB\|3\|$/m, 'the old segment, with what is replayed');
+			like($out, qr/^segment 1\|current\|\d+ kB\|6\|$/m, 'the one that is appended to');
+			like($out, qr/^kept\|\|\d+ kB\|\|$/m, 'another table');
+		},
+		qr/\A8\|\d+ bytes\z/
+	],
 	'How far behind is it?' => [
 		sub {
 			my ($out) = @_;
