@@ -59,6 +59,9 @@ typedef struct SpoolPick
 	int			space;
 	int64		done_from;		/* positions consumed and to be retained, */
 	int64		done_below;		/* not yet copied to kept */
+	int64	   *forgotten;		/* ids of packets done, still in kept */
+	int			nforgotten;
+	int			space_forgotten;
 } SpoolPick;
 
 /* A packet that was picked. */
