@@ -16,10 +16,15 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 
 #include "kept.h"
 #include "spiutil.h"
@@ -33,6 +38,9 @@ enum
 	KEPT_SQLSTATE, KEPT_MESSAGE, KEPT_ATTEMPTS, KEPT_RUNNER, KEPT_SINCE,
 	KEPT_DUE, KEPT_ROLE, KEPT_APPLICATION, KEPT_ARRIVED, KEPT_PACKET
 };
+
+/* The first column of the index of those ahead of a cursor. */
+#define AHEAD_STREAM 1
 
 static Datum text_datum(const char *string, char *null);
 static Datum time_datum(TimestampTz time, char *null);
@@ -204,6 +212,32 @@ row_from_result(SpoolRow *row, uint64 n, MemoryContext context)
 	row->has_arrived = !null;
 	row->packet = (struct varlena *)
 		DatumGetPointer(spool_field_copy(n, 5, BYTEAOID, &null, context));
+}
+
+/* Whether any packet of a stream is ready or running ahead of its cursor. */
+bool
+spool_kept_has_ahead(int64 stream)
+{
+	Relation	heap = table_open(spool_relation_oid("kept"), AccessShareLock);
+	Relation	index = index_open(spool_relation_oid("kept_ahead"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
+	ScanKeyData key;
+	IndexScanDesc desc;
+	bool		found;
+
+	ScanKeyInit(&key, AHEAD_STREAM, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(stream));
+	desc = compat_index_beginscan(heap, index, snapshot, 1);
+	index_rescan(desc, &key, 1, NULL, 0);
+	found = index_getnext_slot(desc, ForwardScanDirection, slot);
+	index_endscan(desc);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(heap, NoLock);
+	return found;
 }
 
 /*

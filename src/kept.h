@@ -49,6 +49,7 @@ extern void spool_kept_add(const SpoolRow *row, const SpoolKept *kept);
 extern int64 spool_kept_add_range(int64 stream, int64 from, int64 below,
 								  const char *state, const char *reason);
 extern int64 spool_kept_same(int64 stream, int64 seq, struct varlena *packet);
+extern bool spool_kept_has_ahead(int64 stream);
 extern int	spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id,
 							 int limit, TimestampTz until, TimestampTz due,
 							 SpoolRow *rows, int32 *attempts, bool lock);
