@@ -151,24 +151,42 @@ int64
 spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 					 const char *reason)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
-		" attempts, runner, since, arrived, packet)"
-		" SELECT packet_id, stream, seq, $4, $5, 0, 0, clock_timestamp(),"
-		" arrived, packet FROM spool.store"
-		" WHERE stream = $1 AND position >= $2 AND position < $3",
-		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID)
-	};
-	Datum		values[5];
-	char		nulls[5];
+	MemoryContext context;
+	MemoryContext old;
+	SpoolKept	kept[SPOOL_WRITER_ROWS];
+	SpoolRow	rows[SPOOL_WRITER_ROWS];
+	const SpoolRow *places[SPOOL_WRITER_ROWS];
+	SpoolScan	scan;
+	int64		count = 0;
+	int			n;
 
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(stream);
-	values[1] = Int64GetDatum(from);
-	values[2] = Int64GetDatum(below);
-	values[3] = CStringGetTextDatum(state);
-	values[4] = text_datum(reason, &nulls[4]);
-	return (int64) spool_exec_alone(&plan, values, nulls);
+	if (from >= below)
+		return 0;
+	for (int i = 0; i < SPOOL_WRITER_ROWS; i++)
+	{
+		kept[i] = (SpoolKept) {.state = state, .reason = reason};
+		places[i] = &rows[i];
+	}
+	context = AllocSetContextCreate(CurrentMemoryContext, "spool kept",
+									ALLOCSET_DEFAULT_SIZES);
+	spool_store_scan_range(&scan, stream, from, below - 1,
+						   ForwardScanDirection);
+	do
+	{
+		old = MemoryContextSwitchTo(context);
+		for (n = 0; n < SPOOL_WRITER_ROWS &&
+			 spool_store_scan_next(&scan, &rows[n]); n++)
+			rows[n].packet = (struct varlena *)
+				DatumGetPointer(datumCopy(PointerGetDatum(rows[n].packet),
+										  false, -1));
+		spool_kept_append(places, kept, n);
+		count += n;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	} while (n == SPOOL_WRITER_ROWS);
+	spool_store_scan_end(&scan);
+	MemoryContextDelete(context);
+	return count;
 }
 
 /* The id of a kept packet of this number with the same bytes, or 0. */
