@@ -41,6 +41,7 @@
 #define BATCH_MS	100
 
 static int	compare_names(const ListCell *a, const ListCell *b);
+static void record_running(SpoolPass *pass, SpoolDispatch *d);
 static void record_dispatch(SpoolPass *pass, SpoolDispatch *d);
 static bool has_crashed(SpoolJob *job, SpoolAttempt *attempt);
 static bool pick_failed(SpoolBatch *batch, int upto);
@@ -109,26 +110,36 @@ spool_batch_dispatch(SpoolPass *pass, SpoolQueue *queue)
 	return NULL;
 }
 
+/* Make the packets of a queue without order name the runner. */
+static void
+record_running(SpoolPass *pass, SpoolDispatch *d)
+{
+	SpoolKept  *running = palloc0((d->njobs + 1) * sizeof(SpoolKept));
+
+	for (int i = 0; i < d->njobs; i++)
+	{
+		running[i].state = KEPT_RUNNING;
+		running[i].attempts = d->jobs[i]->attempts;
+		running[i].runner = pass->runner;
+	}
+	spool_jobs_lend(d->jobs, running, d->njobs);
+	pfree(running);
+}
+
 /* Make each stream's next state name the runner and what it will run. */
 static void
 record_dispatch(SpoolPass *pass, SpoolDispatch *d)
 {
+	if (d->order == ORDER_NONE && !d->override)
+	{
+		record_running(pass, d);
+		return;
+	}
 	for (int i = 0; i < d->njobs; i++)
 	{
 		SpoolJob   *job = d->jobs[i];
 		SpoolState *state = &job->pick->state;
 
-		if (d->order == ORDER_NONE && !d->override)
-		{
-			SpoolKept	running = {
-				.state = KEPT_RUNNING,
-				.attempts = job->attempts,
-				.runner = pass->runner
-			};
-
-			spool_job_lend(job, &running);
-			continue;
-		}
 		if (state->runner != pass->runner)
 		{
 			state->runner = pass->runner;

@@ -52,6 +52,7 @@
 PG_FUNCTION_INFO_V1(spool_claim);
 
 static void claim_lost(int64 id);
+static void lend_packets(SpoolDispatch *d, TimestampTz deadline);
 static void lend(SpoolDispatch *d, TimestampTz deadline);
 static void lend_stream(SpoolPick *pick, TimestampTz deadline);
 static int64 find_stream(SpoolPart *segments, const SpoolSnapshot *newest,
@@ -107,18 +108,47 @@ spool_claim(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Give the jobs of a queue without order that are handed out to a claim. */
+static void
+lend_packets(SpoolDispatch *d, TimestampTz deadline)
+{
+	SpoolJob  **jobs = palloc_extended((d->njobs + 1) * sizeof(SpoolJob *),
+									   MCXT_ALLOC_HUGE);
+	SpoolKept  *running = palloc_extended((d->njobs + 1) * sizeof(SpoolKept),
+										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	char	   *role = GetUserNameFromId(GetUserId(), false);
+	int			njobs = 0;
+
+	for (int i = 0; i < d->njobs; i++)
+	{
+		SpoolJob   *job = d->jobs[i];
+
+		if (!job->handed)
+			continue;
+		if (job->pick->claim == 0)
+			job->pick->claim = spool_nextval("runner_id_seq");
+		running[njobs].state = KEPT_RUNNING;
+		running[njobs].attempts = job->attempts;
+		running[njobs].runner = job->pick->claim;
+		running[njobs].due = deadline;
+		running[njobs].role = role;
+		running[njobs].application = application_name;
+		jobs[njobs++] = job;
+	}
+	spool_jobs_lend(jobs, running, njobs);
+	pfree(running);
+	pfree(jobs);
+}
+
 /* Give the jobs that are handed out to a claim of each stream. */
 static void
 lend(SpoolDispatch *d, TimestampTz deadline)
 {
-	bool		none = d->order == ORDER_NONE && !d->override;
-	SpoolKept	running = {
-		.state = KEPT_RUNNING,
-		.due = deadline,
-		.role = GetUserNameFromId(GetUserId(), false),
-		.application = application_name
-	};
-
+	if (d->order == ORDER_NONE && !d->override)
+	{
+		lend_packets(d, deadline);
+		return;
+	}
 	for (int i = 0; i < d->njobs; i++)
 	{
 		SpoolJob   *job = d->jobs[i];
@@ -129,15 +159,7 @@ lend(SpoolDispatch *d, TimestampTz deadline)
 		if (pick->claim == 0)
 		{
 			pick->claim = spool_nextval("runner_id_seq");
-			if (!none)
-				lend_stream(pick, deadline);
-		}
-		if (none)
-		{
-			running.attempts = job->attempts;
-			running.runner = pick->claim;
-			spool_job_lend(job, &running);
-			continue;
+			lend_stream(pick, deadline);
 		}
 		if (pick->state.run_jobs++ == 0)
 			pick->state.run_packet = job->row.packet_id;

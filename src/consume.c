@@ -7,7 +7,7 @@
  * of numbers consuming moves the cursor of the pick's state and leaves the
  * packet where it is; elsewhere the packet is removed.  What is retained,
  * left or dead is copied to kept first.  spool_picks_finish appends the states,
- * once per stream and transaction.
+ * once per stream and transaction, and removes from kept what is done.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +20,7 @@
 #include "tally.h"
 
 static void flush_done(SpoolPick *pick);
+static void forget_later(SpoolJob *job);
 static void consume_kept(SpoolDispatch *d, SpoolJob *job);
 static void remove_number(const SpoolRow *row);
 static void consume_removing(SpoolDispatch *d, SpoolJob *job);
@@ -112,6 +113,23 @@ keep(SpoolDispatch *d, SpoolJob *job)
 		spool_kept_add(&job->row, &job->kept);
 }
 
+/* Remove a packet that is done from kept, together with the others. */
+static void
+forget_later(SpoolJob *job)
+{
+	SpoolPick  *pick = job->pick;
+
+	if (pick->nforgotten == pick->space_forgotten)
+	{
+		pick->space_forgotten = Max(16, 2 * pick->space_forgotten);
+		pick->forgotten = pick->forgotten == NULL ?
+			palloc(pick->space_forgotten * sizeof(int64)) :
+			repalloc_huge(pick->forgotten,
+						  pick->space_forgotten * sizeof(int64));
+	}
+	pick->forgotten[pick->nforgotten++] = job->row.packet_id;
+}
+
 /*
  * Consume a packet that was handed out ahead of the cursor.  One that was
  * taken stays readable until the taking transaction ends, so maintain removes
@@ -125,10 +143,10 @@ consume_kept(SpoolDispatch *d, SpoolJob *job)
 	if (d->order != ORDER_NONE)
 		job->pick->state.ahead--;
 	if (job->fate == FATE_DELETED)
-		spool_kept_remove(job->row.packet_id);
+		spool_kept_remove(&job->row.packet_id, 1);
 	else if (job->fate == FATE_DONE && !d->queue->retains &&
 			 spool_owns(d->mode))
-		spool_kept_remove(job->row.packet_id);
+		forget_later(job);
 	else
 		spool_kept_set(job->row.packet_id,
 					   job->fate == FATE_DONE ? &done : &job->kept);
@@ -337,6 +355,8 @@ spool_picks_finish(SpoolDispatch *d, List *picks)
 		SpoolPick  *pick = lfirst(cell);
 
 		flush_done(pick);
+		spool_kept_remove(pick->forgotten, pick->nforgotten);
+		pick->nforgotten = 0;
 		if (d->mode == DISPATCH_PEEK)
 			continue;
 		if (pick->changed)

@@ -411,6 +411,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	pick->before = pick->state;
 	if (d->mode != DISPATCH_PEEK)
 		spool_state_check_snapshot(&pick->state);
+	pick->kept = d->order == ORDER_NONE && spool_kept_has_ahead(stream->id);
 	if (!spool_may_consume(d, pick))
 		return 0;
 	if (look == LOOK_GAP)
@@ -424,7 +425,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 
 	pick->from = pick->state.next;
 	pick->ahead_seq = -1;
-	pick->ahead_done = pick->state.ahead == 0 && d->order != ORDER_NONE;
+	pick->ahead_done = pick->state.ahead == 0 && !pick->kept;
 	if (d->mode == DISPATCH_RUN && pick->state.solo > 0 && !pick->ended)
 		pick->ended = d->full = have_jobs(d);
 	want = spool_collect_ahead(d, pick, want);
@@ -437,8 +438,7 @@ try_stream(SpoolDispatch *d, SpoolStream *stream, int64 want)
 	}
 	if (!pick->ended && want > 0)
 		spool_collect(d, pick, want);
-	if ((d->watching || d->waiting) && d->order == ORDER_NONE &&
-		pick->njobs == 0)
+	if ((d->watching || d->waiting) && pick->kept && pick->njobs == 0)
 		spool_look_at_kept(d, stream->id);
 	if (spool_owns(d->mode) && pick->state.solo > 0)
 		pick->ended = true;
@@ -519,7 +519,7 @@ spool_may_consume(SpoolDispatch *d, SpoolPick *pick)
 			return false;
 		spool_reclaim(d, pick);
 	}
-	if (d->order == ORDER_NONE && d->mode != DISPATCH_PEEK)
+	if (pick->kept && d->mode != DISPATCH_PEEK)
 		spool_reclaim_orphans(d, pick);
 	return true;
 }

@@ -50,6 +50,7 @@ typedef struct SpoolPick
 	bool		exhausted;		/* because there was nothing more */
 	int64		from;			/* collect from this position on */
 	int64		head;			/* id of the first packet collected */
+	bool		kept;			/* some may be in kept, without order */
 	bool		ahead_done;		/* none is left ahead of the cursor */
 	int64		ahead_seq;		/* the last one collected ahead of it */
 	int64		ahead_id;
@@ -59,6 +60,9 @@ typedef struct SpoolPick
 	int			space;
 	int64		done_from;		/* positions consumed and to be retained, */
 	int64		done_below;		/* not yet copied to kept */
+	int64	   *forgotten;		/* ids of packets done, still in kept */
+	int			nforgotten;
+	int			space_forgotten;
 } SpoolPick;
 
 /* A packet that was picked. */

@@ -14,38 +14,31 @@
 #include "history.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "writer.h"
 
 /* Write an attempt if the queue's history keeps such. */
 void
 spool_history_add(SpoolQueue *queue, const char *stream, int64 seq,
 				  int64 packet_id, int32 number, const SpoolAttempt *attempt)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.attempt VALUES"
-		" ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		SPI_OK_INSERT,
-		PLAN_ARGS(INT4OID, TEXTOID, INT8OID, INT8OID, INT4OID,
-				  TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID,
-				  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID)
-	};
-	Datum		values[5 + SPOOL_ATTEMPT_COLUMNS];
-	bool		isnull[5 + SPOOL_ATTEMPT_COLUMNS] = {false};
-	char		nulls[5 + SPOOL_ATTEMPT_COLUMNS];
+	SpoolWriter writer;
+	Datum	   *values;
+	bool	   *nulls;
 
 	if (queue->history == HISTORY_NONE ||
 		(queue->history == HISTORY_FAILURES &&
 		 attempt->outcome == OUTCOME_OK))
 		return;
 
+	spool_writer_open(&writer, spool_relation_oid("attempt"), 1);
+	values = spool_writer_row(&writer, &nulls);
 	values[0] = Int32GetDatum(queue->id);
 	values[1] = CStringGetTextDatum(stream);
 	values[2] = Int64GetDatum(seq);
 	values[3] = Int64GetDatum(packet_id);
 	values[4] = Int32GetDatum(number);
-	spool_attempt_columns(attempt, &values[5], &isnull[5]);
-	for (int i = 0; i < (int) lengthof(isnull); i++)
-		nulls[i] = isnull[i] ? 'n' : ' ';
-	(void) spool_exec_alone(&plan, values, nulls);
+	spool_attempt_columns(attempt, &values[5], &nulls[5]);
+	spool_writer_close(&writer);
 }
 
 /* Write that the owner of a packet was lost, and how. */

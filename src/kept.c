@@ -2,26 +2,50 @@
  * kept.c
  *	  Packets set aside: done, left, dead, or ahead of their stream's cursor.
  *
- * spool.kept is an ordinary table, off the hot path.  A packet is copied to it
- * in the transaction that consumes it or moves the cursor past it; from then
- * on the copy in the store means nothing.  All but spool_kept_purge are called
- * under the lock of the packet's stream, or (for a queue without order) by
- * the one who locked the packet; adding a late packet needs no lock.
+ * spool.kept is an ordinary table.  A packet is copied to it in the transaction
+ * that consumes it or moves the cursor past it; from then on the copy in the
+ * store means nothing.  All but spool_kept_purge are called under the lock of
+ * the packet's stream, or (for a queue without order) by the one who locked
+ * the packet; adding a late packet needs no lock.
+ *
+ * Packets of a queue without order pass through here when somebody else than
+ * the transaction runs them, so they are added by writer.c and forgotten by
+ * one statement, a batch at a time.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 
 #include "kept.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "writer.h"
+
+/* Columns of spool.kept. */
+enum
+{
+	KEPT_PACKET_ID = 1, KEPT_STREAM, KEPT_SEQ, KEPT_STATE, KEPT_REASON,
+	KEPT_SQLSTATE, KEPT_MESSAGE, KEPT_ATTEMPTS, KEPT_RUNNER, KEPT_SINCE,
+	KEPT_DUE, KEPT_ROLE, KEPT_APPLICATION, KEPT_ARRIVED, KEPT_PACKET
+};
+
+/* The first column of the index of those ahead of a cursor. */
+#define AHEAD_STREAM 1
 
 static Datum text_datum(const char *string, char *null);
 static Datum time_datum(TimestampTz time, char *null);
+static void fill_row(Datum *values, bool *nulls, const SpoolRow *row,
+					 const SpoolKept *kept, TimestampTz since);
 static void row_from_result(SpoolRow *row, uint64 n, MemoryContext context);
 
 static Datum
@@ -59,41 +83,64 @@ spool_same_packet(struct varlena *a, struct varlena *b)
 	return same;
 }
 
-/* Set a packet aside. */
+/* Fill the columns of a packet that is set aside; both arrays count from 1. */
+static void
+fill_row(Datum *values, bool *nulls, const SpoolRow *row,
+		 const SpoolKept *kept, TimestampTz since)
+{
+#define PUT(column, known, value) \
+	(nulls[column] = !(known), values[column] = (known) ? (value) : (Datum) 0)
+#define PUT_TEXT(column, string) \
+	PUT(column, (string) != NULL, CStringGetTextDatum(string))
+
+	values[KEPT_PACKET_ID] = Int64GetDatum(row->packet_id);
+	values[KEPT_STREAM] = Int64GetDatum(row->stream);
+	values[KEPT_SEQ] = Int64GetDatum(row->seq);
+	values[KEPT_STATE] = CStringGetTextDatum(kept->state);
+	PUT_TEXT(KEPT_REASON, kept->reason);
+	PUT_TEXT(KEPT_SQLSTATE, kept->sqlstate);
+	PUT_TEXT(KEPT_MESSAGE, kept->message);
+	values[KEPT_ATTEMPTS] = Int32GetDatum(kept->attempts);
+	values[KEPT_RUNNER] = Int64GetDatum(kept->runner);
+	values[KEPT_SINCE] = TimestampTzGetDatum(since);
+	PUT(KEPT_DUE, kept->due != 0, TimestampTzGetDatum(kept->due));
+	PUT_TEXT(KEPT_ROLE, kept->role);
+	PUT_TEXT(KEPT_APPLICATION, kept->application);
+	PUT(KEPT_ARRIVED, row->has_arrived, TimestampTzGetDatum(row->arrived));
+	values[KEPT_PACKET] = PointerGetDatum(row->packet);
+#undef PUT_TEXT
+#undef PUT
+}
+
+/*
+ * Set packets aside, each as what kept says of it.  Each gets a later time
+ * than the one before, which tells their order.
+ */
+void
+spool_kept_append(const SpoolRow *const *rows, const SpoolKept *kept, int n)
+{
+	TimestampTz since = 0;
+	SpoolWriter writer;
+
+	if (n == 0)
+		return;
+	spool_writer_open(&writer, spool_relation_oid("kept"), n);
+	for (int i = 0; i < n; i++)
+	{
+		bool	   *nulls;
+		Datum	   *values = spool_writer_row(&writer, &nulls);
+
+		since = Max(GetCurrentTimestamp(), since + 1);
+		fill_row(values - 1, nulls - 1, rows[i], &kept[i], since);
+	}
+	spool_writer_close(&writer);
+}
+
+/* The same for one. */
 void
 spool_kept_add(const SpoolRow *row, const SpoolKept *kept)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
-		" sqlstate, message, attempts, runner, due, role, application, since,"
-		" arrived, packet)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-		" clock_timestamp(), $13, $14)",
-		SPI_OK_INSERT,
-		PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID,
-				  TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
-				  TIMESTAMPTZOID, InvalidOid)
-	};
-	Datum		values[14];
-	char		nulls[14];
-
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(row->packet_id);
-	values[1] = Int64GetDatum(row->stream);
-	values[2] = Int64GetDatum(row->seq);
-	values[3] = text_datum(kept->state, &nulls[3]);
-	values[4] = text_datum(kept->reason, &nulls[4]);
-	values[5] = text_datum(kept->sqlstate, &nulls[5]);
-	values[6] = text_datum(kept->message, &nulls[6]);
-	values[7] = Int32GetDatum(kept->attempts);
-	values[8] = Int64GetDatum(kept->runner);
-	values[9] = time_datum(kept->due, &nulls[9]);
-	values[10] = text_datum(kept->role, &nulls[10]);
-	values[11] = text_datum(kept->application, &nulls[11]);
-	values[12] = TimestampTzGetDatum(row->arrived);
-	nulls[12] = row->has_arrived ? ' ' : 'n';
-	values[13] = PointerGetDatum(row->packet);
-	(void) spool_exec_alone(&plan, values, nulls);
+	spool_kept_append(&row, kept, 1);
 }
 
 /*
@@ -104,24 +151,42 @@ int64
 spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 					 const char *reason)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.kept (packet_id, stream, seq, state, reason,"
-		" attempts, runner, since, arrived, packet)"
-		" SELECT packet_id, stream, seq, $4, $5, 0, 0, clock_timestamp(),"
-		" arrived, packet FROM spool.store"
-		" WHERE stream = $1 AND position >= $2 AND position < $3",
-		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID)
-	};
-	Datum		values[5];
-	char		nulls[5];
+	MemoryContext context;
+	MemoryContext old;
+	SpoolKept	kept[SPOOL_WRITER_ROWS];
+	SpoolRow	rows[SPOOL_WRITER_ROWS];
+	const SpoolRow *places[SPOOL_WRITER_ROWS];
+	SpoolScan	scan;
+	int64		count = 0;
+	int			n;
 
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(stream);
-	values[1] = Int64GetDatum(from);
-	values[2] = Int64GetDatum(below);
-	values[3] = CStringGetTextDatum(state);
-	values[4] = text_datum(reason, &nulls[4]);
-	return (int64) spool_exec_alone(&plan, values, nulls);
+	if (from >= below)
+		return 0;
+	for (int i = 0; i < SPOOL_WRITER_ROWS; i++)
+	{
+		kept[i] = (SpoolKept) {.state = state, .reason = reason};
+		places[i] = &rows[i];
+	}
+	context = AllocSetContextCreate(CurrentMemoryContext, "spool kept",
+									ALLOCSET_DEFAULT_SIZES);
+	spool_store_scan_range(&scan, stream, from, below - 1,
+						   ForwardScanDirection);
+	do
+	{
+		old = MemoryContextSwitchTo(context);
+		for (n = 0; n < SPOOL_WRITER_ROWS &&
+			 spool_store_scan_next(&scan, &rows[n]); n++)
+			rows[n].packet = (struct varlena *)
+				DatumGetPointer(datumCopy(PointerGetDatum(rows[n].packet),
+										  false, -1));
+		spool_kept_append(places, kept, n);
+		count += n;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	} while (n == SPOOL_WRITER_ROWS);
+	spool_store_scan_end(&scan);
+	MemoryContextDelete(context);
+	return count;
 }
 
 /* The id of a kept packet of this number with the same bytes, or 0. */
@@ -165,6 +230,32 @@ row_from_result(SpoolRow *row, uint64 n, MemoryContext context)
 	row->has_arrived = !null;
 	row->packet = (struct varlena *)
 		DatumGetPointer(spool_field_copy(n, 5, BYTEAOID, &null, context));
+}
+
+/* Whether any packet of a stream is ready or running ahead of its cursor. */
+bool
+spool_kept_has_ahead(int64 stream)
+{
+	Relation	heap = table_open(spool_relation_oid("kept"), AccessShareLock);
+	Relation	index = index_open(spool_relation_oid("kept_ahead"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	Snapshot	snapshot = RegisterSnapshot(spool_newest_snapshot());
+	ScanKeyData key;
+	IndexScanDesc desc;
+	bool		found;
+
+	ScanKeyInit(&key, AHEAD_STREAM, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(stream));
+	desc = compat_index_beginscan(heap, index, snapshot, 1);
+	index_rescan(desc, &key, 1, NULL, 0);
+	found = index_getnext_slot(desc, ForwardScanDirection, slot);
+	index_endscan(desc);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(heap, NoLock);
+	return found;
 }
 
 /*
@@ -271,18 +362,28 @@ spool_kept_set(int64 packet_id, const SpoolKept *kept)
 	(void) spool_exec_alone(&plan, values, nulls);
 }
 
-/* Forget a kept packet. */
+/* Forget kept packets. */
 void
-spool_kept_remove(int64 packet_id)
+spool_kept_remove(const int64 *ids, int n)
 {
 	static SpoolPlan plan = {
-		"DELETE FROM spool.kept WHERE packet_id = $1",
-		SPI_OK_DELETE, PLAN_ARGS(INT8OID)
+		"DELETE FROM spool.kept WHERE packet_id = ANY ($1)",
+		SPI_OK_DELETE, PLAN_ARGS(INT8ARRAYOID)
 	};
+	Datum	   *elements;
 	Datum		values[1];
 
-	values[0] = Int64GetDatum(packet_id);
+	if (n == 0)
+		return;
+	elements = palloc(n * sizeof(Datum));
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(ids[i]);
+	values[0] = PointerGetDatum(construct_array(elements, n, INT8OID, 8,
+												FLOAT8PASSBYVAL,
+												TYPALIGN_DOUBLE));
 	(void) spool_exec_alone(&plan, values, NULL);
+	pfree(DatumGetPointer(values[0]));
+	pfree(elements);
 }
 
 /* A kept packet by its id. */

@@ -43,16 +43,19 @@ typedef struct SpoolOrphan
 	TimestampTz due;			/* end of the lease of a claim, or 0 */
 } SpoolOrphan;
 
+extern void spool_kept_append(const SpoolRow *const *rows,
+							  const SpoolKept *kept, int n);
 extern void spool_kept_add(const SpoolRow *row, const SpoolKept *kept);
 extern int64 spool_kept_add_range(int64 stream, int64 from, int64 below,
 								  const char *state, const char *reason);
 extern int64 spool_kept_same(int64 stream, int64 seq, struct varlena *packet);
+extern bool spool_kept_has_ahead(int64 stream);
 extern int	spool_kept_ahead(int64 stream, int64 after_seq, int64 after_id,
 							 int limit, TimestampTz until, TimestampTz due,
 							 SpoolRow *rows, int32 *attempts, bool lock);
 extern TimestampTz spool_kept_next_due(int64 stream);
 extern void spool_kept_set(int64 packet_id, const SpoolKept *kept);
-extern void spool_kept_remove(int64 packet_id);
+extern void spool_kept_remove(const int64 *ids, int n);
 extern bool spool_kept_by_id(int64 packet_id, SpoolRow *row, char **state);
 extern bool spool_kept_lock(int64 packet_id, char **state);
 extern int	spool_kept_restore(int64 stream, int64 from, int64 below,

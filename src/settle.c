@@ -23,18 +23,35 @@ static void keep_failed(SpoolDispatch *d, SpoolJob *job,
 						SpoolAttempt *attempt, bool counted,
 						TimestampTz again);
 
-/* Move a job of a queue without order to kept, as what its owner has. */
+/*
+ * Move jobs of a queue without order to kept, as what their owner has:
+ * running[i] says it of job i.
+ */
 void
-spool_job_lend(SpoolJob *job, const SpoolKept *running)
+spool_jobs_lend(SpoolJob *const *jobs, const SpoolKept *running, int njobs)
 {
-	if (job->ahead)
-		spool_kept_set(job->row.packet_id, running);
-	else
+	const SpoolRow **rows = palloc_extended((njobs + 1) * sizeof(SpoolRow *),
+											MCXT_ALLOC_HUGE);
+	SpoolKept  *fresh = palloc_extended((njobs + 1) * sizeof(SpoolKept),
+										MCXT_ALLOC_HUGE);
+	int			nfresh = 0;
+
+	for (int i = 0; i < njobs; i++)
 	{
-		spool_kept_add(&job->row, running);
-		spool_store_remove(&job->row);
-		job->ahead = true;
+		if (jobs[i]->ahead)
+		{
+			spool_kept_set(jobs[i]->row.packet_id, &running[i]);
+			continue;
+		}
+		rows[nfresh] = &jobs[i]->row;
+		fresh[nfresh++] = running[i];
+		jobs[i]->ahead = true;
 	}
+	spool_kept_append(rows, fresh, nfresh);
+	for (int i = 0; i < nfresh; i++)
+		spool_store_remove(rows[i]);
+	pfree(fresh);
+	pfree(rows);
 }
 
 /* Whether set_next_seq moved the cursor past a job while it ran. */

@@ -9,7 +9,8 @@
 #include "attempt.h"
 #include "dispatch.h"
 
-extern void spool_job_lend(SpoolJob *job, const SpoolKept *running);
+extern void spool_jobs_lend(SpoolJob *const *jobs, const SpoolKept *running,
+							int njobs);
 extern bool spool_job_settle(SpoolDispatch *d, SpoolJob *job,
 							 SpoolAttempt *attempt, TimestampTz again);
 

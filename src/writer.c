@@ -31,11 +31,15 @@ static void flush(SpoolWriter *writer);
 void
 spool_writer_open(SpoolWriter *writer, Oid table, int nrows)
 {
+	MemoryContext old;
+
 	writer->rel = table_open(table, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
+	old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, writer->rel, 1, NULL, 0);
 	ExecOpenIndices(writer->result, false);
+	MemoryContextSwitchTo(old);
 	writer->bulk = nrows > 1 ? GetBulkInsertState() : NULL;
 	writer->nslots = 0;
 	writer->nrows = 0;
