@@ -38,7 +38,7 @@ sql()
 # database NAME [TEMPLATE]: make one with spool and bench/setup.sql
 database()
 {
-	createdb ${2:+-T "$base$2"} "$base$1"
+	createdb ${2:+-T "$2"} "$base$1"
 	databases+=("$base$1")
 	psql -Xq -d "$base$1" -c "ALTER DATABASE $base$1 SET spool.programs = on"
 	psql -Xq -v ON_ERROR_STOP=1 -d "$base$1" -f "$bench/setup.sql"
@@ -66,11 +66,13 @@ script()
 	awk -v factor="$factor" '/^tps/ { print $3 * factor }' "$files/pgbench"
 }
 
-# hold DATABASE: another session there holds a snapshot until "let_go"
+# hold DATABASE [FILE]: another session there holds a snapshot, and what the
+# statements of the file did, until "let_go"
 hold()
 {
 	: >"$files/holder"
-	psql -XAtq -d "$base$1" -c "BEGIN ISOLATION LEVEL REPEATABLE READ" \
+	psql -XAtq -v ON_ERROR_STOP=1 -d "$base$1" -c "BEGIN ISOLATION LEVEL REPEATABLE READ" \
+		${2:+-o /dev/null -f "$2" -c "\\o"} \
 		-c "SELECT pg_backend_pid()" -c "SELECT pg_sleep(3600)" \
 		>"$files/holder" 2>/dev/null &
 	holder=$!
