@@ -1,4 +1,5 @@
-# bench/workers.sh: the figures of workers and claims; read by bench/run.
+# bench/workers.sh: the figures of workers and claims; read by bench/run
+# and bench/peers/run.
 # shellcheck shell=bash
 
 # fill QUEUE STREAMS JOBS: so many in each stream, up to 1,000
@@ -20,7 +21,16 @@ drain() { sql "" "CALL bench.drain('$1', $2, $3)"; }
 
 # ---- from commit to start ----
 
-# The databases with one queue that has a worker, alone and among 1,000.
+# quiet DATABASE: a queue whose worker notes when its jobs begin
+quiet()
+{
+	sql "$1" "SELECT spool.create_queue('one', workers => 1)" \
+		"SELECT spool.set_handler('one', 'INSERT INTO bench.begun VALUES ((\$1).seq, clock_timestamp())')" \
+		>/dev/null
+	begin_jobs "$1" 10 >/dev/null
+}
+
+# The databases with one such queue, alone and among 1,000.
 make_quiet()
 {
 	local database
@@ -30,10 +40,7 @@ make_quiet()
 		[ "$database" = _quiet ] ||
 			sql "$database" "SELECT spool.create_queue('q' || n, workers => 1),
 				spool.set_handler('q' || n, 'SELECT 1') FROM generate_series(1, 999) n" >/dev/null
-		sql "$database" "SELECT spool.create_queue('one', workers => 1)" \
-			"SELECT spool.set_handler('one', 'INSERT INTO bench.begun VALUES ((\$1).seq, clock_timestamp())')" \
-			>/dev/null
-		begin_jobs "$database" 10 >/dev/null
+		quiet "$database"
 	done
 }
 
@@ -43,7 +50,7 @@ begin_jobs()
 {
 	sql "$1" "TRUNCATE bench.sent, bench.begun" CHECKPOINT
 	PGOPTIONS="$PGOPTIONS -c synchronous_commit=off" \
-		pgbench -n -M prepared -f "$here/latency.sql" -t "$2" "$base$1" >/dev/null 2>&1
+		pgbench -n -M prepared -f "$bench/latency.sql" -t "$2" "$base$1" >/dev/null 2>&1
 	local tries=0
 	until [ "$(sql "$1" "SELECT count(*) FROM bench.begun")" = "$2" ]; do
 		[ $((tries++)) -lt 300 ] || { echo "$0: jobs do not begin" >&2; exit 1; }
