@@ -162,9 +162,11 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 
 	if (from >= below)
 		return 0;
+	memset(kept, 0, sizeof(kept));
 	for (int i = 0; i < SPOOL_WRITER_ROWS; i++)
 	{
-		kept[i] = (SpoolKept) {.state = state, .reason = reason};
+		kept[i].state = state;
+		kept[i].reason = reason;
 		places[i] = &rows[i];
 	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "spool kept",
@@ -173,15 +175,18 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 						   ForwardScanDirection);
 	do
 	{
-		old = MemoryContextSwitchTo(context);
 		for (n = 0; n < SPOOL_WRITER_ROWS &&
 			 spool_store_scan_next(&scan, &rows[n]); n++)
+		{
+			/* not the scan: it goes on when this memory is gone */
+			old = MemoryContextSwitchTo(context);
 			rows[n].packet = (struct varlena *)
 				DatumGetPointer(datumCopy(PointerGetDatum(rows[n].packet),
 										  false, -1));
+			MemoryContextSwitchTo(old);
+		}
 		spool_kept_append(places, kept, n);
 		count += n;
-		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 	} while (n == SPOOL_WRITER_ROWS);
 	spool_store_scan_end(&scan);
