@@ -17,7 +17,7 @@ CREATE TABLE spool.numbering (
     stream   pg_catalog.int8 PRIMARY KEY,
     by_queue pg_catalog.bool NOT NULL
 );
-COMMENT ON TABLE spool.numbering IS 'who numbers a stream''s packets; the row is the lock of its producers and never changes';
+COMMENT ON TABLE spool.numbering IS 'who numbers a stream''s packets; without preload the row is the lock of its producers; it never changes';
 
 -- Packets, states and counters of senders lie in segments: young ones, which are
 -- emptied as a whole, and the old one, 0, with what outlived them (rotate.c).

@@ -39,7 +39,7 @@ SELECT q.name AS queue, s.stream, s.cursor, s.waiting, s.state,
 COMMENT ON VIEW spool.stat_streams IS 'streams of queues that the current user may read: what each does, and why not more';
 COMMENT ON COLUMN spool.stat_streams.cursor IS 'the number that is handed out next, in an order of numbers';
 COMMENT ON COLUMN spool.stat_streams.waiting IS 'packets that nobody has; exact up to 10,000, estimated beyond';
-COMMENT ON COLUMN spool.stat_streams.pid IS 'process that runs its jobs or consumes it in an open transaction';
+COMMENT ON COLUMN spool.stat_streams.pid IS 'process that runs its jobs, or whose open transaction consumes it or holds it back';
 
 CREATE VIEW spool.stat_queues WITH (security_barrier) AS
 SELECT q.name AS queue, s.waiting, s.oldest, s.ready_streams,
