@@ -7,9 +7,10 @@
  * puts them into the entries of queues, wakes one worker for each, the
  * manager where that is not enough, and all who wait for the queue.  At that
  * point others see the changes and may lock the rows that were locked.  An
- * abort forgets hints, but where it leaves holes in streams' numbers.  What a subtransaction gave stays when it is rolled
- * back: a hint promises nothing.  PREPARE TRANSACTION forgets them too;
- * COMMIT PREPARED and ROLLBACK PREPARED hint everything in the database.
+ * abort forgets hints, but where it leaves holes in streams' numbers.  What a
+ * subtransaction gave stays when it is rolled back: a hint promises nothing.
+ * PREPARE TRANSACTION forgets them too; COMMIT PREPARED and ROLLBACK PREPARED
+ * hint everything in the database.
  *
  * Streams that are locked: who consumes tells which (spool_hint_holds), who
  * passes a locked one by tells that (spool_hint_skipped) and then tries the
@@ -77,9 +78,6 @@ static void tell_schedule(void);
 static void tell_managers(void);
 static void note(PendingKind kind, int32 queue, int64 stream, TimestampTz due);
 static bool make_room(PendingKind kind, int32 queue);
-static bool looked_at(const SpoolEntry *entry, int64 stream);
-static void mark_active(SpoolEntry *entry);
-static void tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due);
 static void stop_running(int code, Datum arg);
 
 void
@@ -167,7 +165,7 @@ stop_running(int code, Datum arg)
 	spool_lock();
 	entry = spool_entry_find(MyDatabaseId, ran_queue);
 	if (entry != NULL)
-		tell_entry(entry, SPOOL_ALL_STREAMS, 0);
+		spool_entry_tell(entry, SPOOL_ALL_STREAMS, 0);
 	spool_unlock();
 }
 
@@ -504,14 +502,14 @@ tell_one(const Pending *one, bool committed, bool news)
 		if (entry == NULL)
 			return;
 		spool_rates_count(entry, one->stream);
-		mark_active(entry);
+		spool_entry_active(entry);
 	}
 	else if (entry == NULL)
 		return;
 	else if (one->kind == PENDING_NEWS && news)
-		tell_entry(entry, one->stream, one->due);
+		spool_entry_tell(entry, one->stream, one->due);
 	else if (one->kind == PENDING_HOLDS && entry->skipped_at >= one->due)
-		tell_entry(entry, one->stream, 0);
+		spool_entry_tell(entry, one->stream, 0);
 }
 
 /* All queues of the database may have work, or other options. */
@@ -520,7 +518,7 @@ tell_everything(void)
 {
 	for (int i = 0; i < spool_shared->nentries; i++)
 		if (spool_shared->entries[i].database == MyDatabaseId)
-			tell_entry(&spool_shared->entries[i], SPOOL_ALL_STREAMS, 0);
+			spool_entry_tell(&spool_shared->entries[i], SPOOL_ALL_STREAMS, 0);
 	tell_database();
 }
 
@@ -544,69 +542,4 @@ tell_database(void)
 	else
 		spool_shared->ask_every = true;
 	spool_wake_launcher();
-}
-
-/* Something happened in a queue: the manager will sweep, if it does not. */
-static void
-mark_active(SpoolEntry *entry)
-{
-	SpoolSlot  *manager;
-
-	entry->active = true;
-	manager = spool_manager_slot(entry->database);
-	if (manager != NULL && !manager->active)
-	{
-		manager->active = true;
-		spool_wake(manager);
-	}
-}
-
-/* Whether a worker has a stream in hand; it is told that there is news. */
-static bool
-looked_at(const SpoolEntry *entry, int64 stream)
-{
-	for (int i = 0; entry->running > 0 && i < spool_shared->nworkers; i++)
-	{
-		SpoolSlot  *slot = &spool_shared->slots[i];
-
-		if (slot->state != SLOT_RUNNING || slot->queue != entry->queue ||
-			slot->database != entry->database)
-			continue;
-		for (int j = 0; j < slot->ntaken; j++)
-			if (slot->taken[j] == stream)
-			{
-				slot->again |= (uint32) 1 << j;
-				return true;
-			}
-	}
-	return false;
-}
-
-/* Put a hint into an entry and wake who is concerned. */
-static void
-tell_entry(SpoolEntry *entry, int64 stream, TimestampTz due)
-{
-	mark_active(entry);
-	if (due != 0)
-	{
-		SpoolSlot  *manager = spool_manager_slot(entry->database);
-
-		spool_entry_add(entry, stream, due);
-		if (manager != NULL && due < manager->wake_at)
-			spool_wake(manager);
-		return;
-	}
-	if (stream == SPOOL_ALL_STREAMS || !looked_at(entry, stream))
-		spool_entry_add(entry, stream, 0);
-	spool_entry_told(entry);
-}
-
-/* Wake a worker for an entry, and those who wait for the queue. */
-void
-spool_entry_told(SpoolEntry *entry)
-{
-	spool_wake_worker(entry);
-	entry->news++;
-	if (entry->waiters > 0)
-		ConditionVariableBroadcast(&entry->cv);
 }

@@ -204,10 +204,15 @@ extern SpoolDatabase *spool_database_find(Oid database, bool make);
 
 /* hint.c */
 extern void spool_hint_init(void);
-extern void spool_entry_told(SpoolEntry *entry);
 extern void spool_database_hold(Oid database);
 extern void spool_hint_databases(void);
 extern void spool_hint_roles(void);
+
+/* tell.c */
+extern void spool_entry_active(SpoolEntry *entry);
+extern void spool_entry_tell(SpoolEntry *entry, int64 stream,
+							 TimestampTz due);
+extern void spool_entry_told(SpoolEntry *entry);
 
 /* rates.c */
 extern void spool_rates_count(SpoolEntry *entry, int64 jobs);
