@@ -244,7 +244,7 @@ find_stream(SpoolPart *segments, const SpoolSnapshot *newest, int64 claim)
 		bool		null;
 
 		if (spool_part_seek(part, newest, &key, 1) &&
-			index_getnext_slot(part->desc, ForwardScanDirection, part->slot))
+			spool_part_next(part, ForwardScanDirection))
 			return DatumGetInt64(slot_getattr(part->slot, STATE_STREAM, &null));
 	}
 	return 0;

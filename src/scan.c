@@ -37,6 +37,15 @@ spool_store_open(SpoolScan *scan, SpoolSnapshot *newest)
 	spool_parts_open(scan->segments, INDEX_PACKETS);
 }
 
+/* Let the scans from now on read one segment, or ALL_SEGMENTS. */
+void
+spool_store_limit(SpoolScan *scan, int segment)
+{
+	if (scan->only != segment)
+		scan->serial = 0;		/* nothing was read as yet */
+	scan->only = segment;
+}
+
 void
 spool_store_close(SpoolScan *scan)
 {
@@ -121,8 +130,7 @@ load(SpoolScan *scan, int segment)
 	SpoolScanPart *part = &scan->parts[segment];
 	SpoolPart  *opened = &scan->segments[segment];
 
-	while (!part->done &&
-		   !index_getnext_slot(opened->desc, scan->direction, opened->slot))
+	while (!part->done && !spool_part_next(opened, scan->direction))
 	{
 		if (part->bound == scan->to)
 			part->done = true;
@@ -197,17 +205,6 @@ spool_store_scan_range(SpoolScan *scan, int64 stream, int64 from, int64 to,
 	memset(&scan->own, 0, sizeof(scan->own));
 	spool_store_open(scan, &scan->own);
 	spool_store_seek(scan, stream, from, to, direction, 0);
-}
-
-/* Open the packets and scan those of a stream that lie in one segment. */
-void
-spool_store_scan_segment(SpoolScan *scan, int64 stream, int64 from,
-						 ScanDirection direction, int segment)
-{
-	memset(&scan->own, 0, sizeof(scan->own));
-	spool_store_open(scan, &scan->own);
-	scan->only = segment;
-	spool_store_seek(scan, stream, from, PG_INT64_MAX, direction, 0);
 }
 
 void

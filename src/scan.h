@@ -64,6 +64,7 @@ typedef struct SpoolScan
 
 extern void spool_scan_row(SpoolRow *row, TupleTableSlot *slot);
 extern void spool_store_open(SpoolScan *scan, SpoolSnapshot *newest);
+extern void spool_store_limit(SpoolScan *scan, int segment);
 extern void spool_store_seek(SpoolScan *scan, int64 stream, int64 from,
 							 int64 to, ScanDirection direction, int64 want);
 extern void spool_store_close(SpoolScan *scan);
@@ -72,9 +73,6 @@ extern void spool_store_scan_begin(SpoolScan *scan, int64 stream,
 extern void spool_store_scan_range(SpoolScan *scan, int64 stream,
 								   int64 from, int64 to,
 								   ScanDirection direction);
-extern void spool_store_scan_segment(SpoolScan *scan, int64 stream,
-									 int64 from, ScanDirection direction,
-									 int segment);
 extern bool spool_store_scan_next(SpoolScan *scan, SpoolRow *row);
 extern void spool_store_scan_end(SpoolScan *scan);
 

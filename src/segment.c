@@ -143,7 +143,10 @@ spool_segment_size(int segment)
 	return size;
 }
 
-/* Open all segments for scans of an index, and lock them. */
+/*
+ * Open all segments for scans of an index, and lock them.  The scans may be
+ * read in shorter-lived memory contexts.
+ */
 void
 spool_parts_open(SpoolPart *parts, SpoolIndex which)
 {
@@ -152,6 +155,7 @@ spool_parts_open(SpoolPart *parts, SpoolIndex which)
 		memset(&parts[i], 0, sizeof(SpoolPart));
 		parts[i].which = which;
 		parts[i].segment = i;
+		parts[i].context = CurrentMemoryContext;
 		parts[i].heap = table_open(spool_segment_heap(which, i),
 								   AccessShareLock);
 	}
@@ -167,6 +171,8 @@ spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest, ScanKey keys,
 {
 	if (part->desc == NULL)
 	{
+		MemoryContext old;
+
 		if (part->empty == newest->serial)
 			return false;
 		if (RelationGetNumberOfBlocks(part->heap) == 0)
@@ -174,16 +180,29 @@ spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest, ScanKey keys,
 			part->empty = newest->serial;
 			return false;
 		}
+		old = MemoryContextSwitchTo(part->context);
 		part->index = index_open(spool_segment_index(part->which,
 													 part->segment),
 								 AccessShareLock);
 		part->slot = table_slot_create(part->heap, NULL);
 		part->desc = compat_index_beginscan(part->heap, part->index,
 											newest->snapshot, nkeys);
+		MemoryContextSwitchTo(old);
 	}
 	part->desc->xs_snapshot = newest->snapshot;
 	index_rescan(part->desc, keys, nkeys, NULL, 0);
 	return true;
+}
+
+/* The next row of a scan that was begun, into part->slot; false at the end. */
+bool
+spool_part_next(SpoolPart *part, ScanDirection direction)
+{
+	MemoryContext old = MemoryContextSwitchTo(part->context);
+	bool		found = index_getnext_slot(part->desc, direction, part->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 void

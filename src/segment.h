@@ -37,6 +37,7 @@ typedef struct SpoolPart
 	Relation	index;			/* this and the next: NULL until needed */
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
+	MemoryContext context;		/* what the scan keeps is allocated there */
 	int64		empty;			/* serial of a snapshot that saw no rows */
 } SpoolPart;
 
@@ -48,6 +49,7 @@ extern int64 spool_segment_size(int segment);
 extern void spool_parts_open(SpoolPart *parts, SpoolIndex which);
 extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);
+extern bool spool_part_next(SpoolPart *part, ScanDirection direction);
 extern void spool_parts_close(SpoolPart *parts);
 
 #endif							/* SPOOL_SEGMENT_H */

@@ -8,6 +8,8 @@
  * would be the same; so it is kept, and what was read with it under the same
  * serial holds and need not be read again.
  *
+ * A snapshot that was chosen (spool_read_with) is the newest as long as it is.
+ *
  * A renewal ends the scans that were begun before it.
  *-------------------------------------------------------------------------
  */
@@ -27,9 +29,10 @@ spool_snapshot_renew(SpoolSnapshot *newest)
 	Snapshot	latest = spool_newest_snapshot();
 	uint64		completed = latest->snapXactCompletionCount;
 
-	if (newest->snapshot != NULL && completed != 0 &&
-		completed == newest->completed &&
-		latest->curcid == newest->snapshot->curcid)
+	if (newest->snapshot != NULL &&
+		(newest->snapshot == latest ||
+		 (completed != 0 && completed == newest->completed &&
+		  latest->curcid == newest->snapshot->curcid)))
 		return;
 	spool_snapshot_end(newest);
 	newest->snapshot = RegisterSnapshot(latest);

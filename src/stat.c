@@ -61,8 +61,8 @@ PG_FUNCTION_INFO_V1(spool_queue_rates);
 
 static void read_pause(SpoolLook *look);
 static void set_head(SpoolStreamStat *stat, const SpoolRow *row);
-static int64 estimate(SpoolLook *look, SpoolStreamStat *stat, int segment,
-					  int64 counted, const SpoolRow *last);
+static int64 estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted,
+					  const SpoolRow *last);
 static void look_ahead(SpoolStreamStat *stat);
 static bool find_conflict(SpoolStreamStat *stat);
 static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
@@ -117,24 +117,18 @@ set_head(SpoolStreamStat *stat, const SpoolRow *row)
  * by id where a queue is ordered by time.
  */
 static int64
-estimate(SpoolLook *look, SpoolStreamStat *stat, int segment, int64 counted,
-		 const SpoolRow *last)
+estimate(SpoolLook *look, SpoolStreamStat *stat, int64 counted, const SpoolRow *last)
 {
 	bool		latest = look->queue->order == ORDER_LATEST;
-	SpoolScan	scan;
 	SpoolRow	end;
-	bool		found;
 	double		seen;
 	double		all;
 
 	/* the other end of what waits */
-	spool_store_scan_segment(&scan, stat->stream.id,
-							 latest ? stat->state.next : last->position,
-							 latest ? ForwardScanDirection :
-							 BackwardScanDirection, segment);
-	found = spool_store_scan_next(&scan, &end);
-	spool_store_scan_end(&scan);
-	if (!found)
+	spool_store_seek(&look->packets, stat->stream.id,
+					 latest ? stat->state.next : last->position, PG_INT64_MAX,
+					 latest ? ForwardScanDirection : BackwardScanDirection, 0);
+	if (!spool_store_scan_next(&look->packets, &end))
 		return counted;
 	if (spool_by_number(look->queue->order))
 	{
@@ -158,19 +152,19 @@ spool_stat_count(SpoolLook *look, SpoolStreamStat *stat, int segment)
 {
 	SpoolOrder	order = look->queue->order;
 	int64		limit = look->budget > 0 ? SPOOL_STAT_COUNT : COUNT_SHORT;
-	SpoolScan	scan;
+	SpoolScan  *scan = &look->packets;
 	SpoolRow	row;
 	int64		last_id = 0;
 	int64		last_position = 0;
 	int64		n = 0;
 	bool		more;
 
-	spool_store_scan_segment(&scan, stat->stream.id,
-							 spool_by_number(order) ? stat->state.next :
-							 PG_INT64_MIN,
-							 order == ORDER_LATEST ? BackwardScanDirection :
-							 ForwardScanDirection, segment);
-	while ((more = spool_store_scan_next(&scan, &row)) && n < limit)
+	spool_store_limit(scan, segment);
+	spool_store_seek(scan, stat->stream.id,
+					 spool_by_number(order) ? stat->state.next : PG_INT64_MIN,
+					 PG_INT64_MAX, order == ORDER_LATEST ?
+					 BackwardScanDirection : ForwardScanDirection, 0);
+	while ((more = spool_store_scan_next(scan, &row)) && n < limit)
 	{
 		if (n == 0)
 			set_head(stat, &row);
@@ -180,13 +174,12 @@ spool_stat_count(SpoolLook *look, SpoolStreamStat *stat, int segment)
 		last_position = row.position;
 		n++;
 	}
-	spool_store_scan_end(&scan);
 	look->budget -= n;
 	if (more)
 	{
 		row.packet_id = last_id;
 		row.position = last_position;
-		n = estimate(look, stat, segment, n, &row);
+		n = estimate(look, stat, n, &row);
 	}
 	stat->stored = n;
 }
@@ -455,6 +448,8 @@ spool_stat_walk(SpoolLook *look, SpoolStatVisit visit, void *arg)
 	SpoolStreamStat stat;
 	bool		more = true;
 
+	spool_states_open(&look->states, &look->newest);
+	spool_store_open(&look->packets, &look->newest);
 	spool_stream_walk_begin(&walk, look->queue, NULL);
 	while (more)
 	{
@@ -463,7 +458,7 @@ spool_stat_walk(SpoolLook *look, SpoolStatVisit visit, void *arg)
 		CHECK_FOR_INTERRUPTS();
 		memset(&stat, 0, sizeof(stat));
 		more = spool_stream_walk_next(&walk, &stat.stream);
-		if (more && spool_state_newest(stat.stream.id, &stat.state))
+		if (more && spool_states_newest(&look->states, stat.stream.id, &stat.state))
 		{
 			stat.locker = spool_stream_walk_locker(&walk);
 			visit(look, &stat, arg);
@@ -472,6 +467,9 @@ spool_stat_walk(SpoolLook *look, SpoolStatVisit visit, void *arg)
 		MemoryContextReset(context);
 	}
 	spool_stream_walk_end(&walk);
+	spool_store_close(&look->packets);
+	spool_states_close(&look->states);
+	spool_snapshot_end(&look->newest);
 	MemoryContextDelete(context);
 }
 

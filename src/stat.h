@@ -27,6 +27,9 @@ typedef struct SpoolLook
 	TimestampTz paused_since;
 	TimestampTz now;
 	int64		budget;			/* packets that may still be counted */
+	SpoolSnapshot newest;
+	SpoolStates states;			/* this and the next: open during a walk */
+	SpoolScan	packets;
 } SpoolLook;
 
 /* What is found of a stream. */
@@ -49,7 +52,7 @@ typedef struct SpoolStreamStat
 	int64		claim_id;		/* or 0 */
 } SpoolStreamStat;
 
-/* What is called for each stream of a queue. */
+/* What is called for each stream of a queue that has a state. */
 typedef void (*SpoolStatVisit) (SpoolLook *look, SpoolStreamStat *stat,
 								void *arg);
 

@@ -184,7 +184,7 @@ look_from(SpoolStates *states, int64 stream, int64 version)
 		bool		null;
 
 		if (!spool_part_seek(part, states->newest, keys, INDEX_COLUMNS) ||
-			!index_getnext_slot(part->desc, BackwardScanDirection, part->slot))
+			!spool_part_next(part, BackwardScanDirection))
 			continue;
 		found = DatumGetInt64(slot_getattr(part->slot, STATE_VERSION, &null));
 		if (states->part != NULL && found < best)

@@ -62,6 +62,7 @@ walk_open(SpoolStreamWalk *walk, SpoolQueue *queue, const char *name,
 	walk->index = index_open(spool_relation_oid("stream_queue_name_key"),
 							 AccessShareLock);
 	walk->slot = table_slot_create(walk->heap, NULL);
+	walk->context = CurrentMemoryContext;
 	walk->snapshot = RegisterSnapshot(spool_newest_snapshot());
 	ScanKeyInit(&walk->keys[0], NAME_INDEX_QUEUE, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(queue->id));
@@ -85,7 +86,12 @@ spool_stream_walk_begin(SpoolStreamWalk *walk, SpoolQueue *queue,
 bool
 spool_stream_walk_next(SpoolStreamWalk *walk, SpoolStream *stream)
 {
-	if (!index_getnext_slot(walk->desc, ForwardScanDirection, walk->slot))
+	MemoryContext old = MemoryContextSwitchTo(walk->context);
+	bool		found = index_getnext_slot(walk->desc, ForwardScanDirection,
+										   walk->slot);
+
+	MemoryContextSwitchTo(old);
+	if (!found)
 		return false;
 	slot_getallattrs(walk->slot);
 	stream->id = DatumGetInt64(walk->slot->tts_values[STREAM_ID - 1]);

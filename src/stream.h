@@ -44,6 +44,7 @@ typedef struct SpoolStreamWalk
 	Relation	index;
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
+	MemoryContext context;		/* what the scan keeps is allocated there */
 	Snapshot	snapshot;
 	ScanKeyData keys[2];
 } SpoolStreamWalk;
