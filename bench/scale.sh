@@ -90,10 +90,10 @@ scale_streams()
 		n=$((10 ** power))
 		streams[power]=$n
 		grown streams "$power"
-		sql "_streams_$power" "SELECT count(spool.enqueue('many', 'x', n::text)) FROM generate_series(1, $n) n" >/dev/null &
-		[ $((power % 2)) = 0 ] || wait
+		sql "_streams_$power" "SET synchronous_commit = off" "CALL bench.spread(1, $((n / 2)))" &
+		sql "_streams_$power" "SET synchronous_commit = off" "CALL bench.spread($((n / 2 + 1)), $n)" &
+		wait
 	done
-	wait
 	for power in "${grown[@]}"; do
 		settle "_streams_$power"
 	done

@@ -105,3 +105,13 @@ BEGIN
     END LOOP;
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY t) INTO us FROM unnest(times) t;
 END $$;
+
+-- Enqueue a packet into each of some streams of 'many'.
+CREATE PROCEDURE bench.spread(first int, last int)
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR part IN first .. last BY 1000 LOOP
+        PERFORM count(spool.enqueue('many', 'x', n::text)) FROM generate_series(part, least(part + 999, last)) n;
+        COMMIT;
+    END LOOP;
+END $$;

@@ -68,6 +68,9 @@ typedef enum RowUse
 #define LOCK_FIRST 0			/* the first number in shared memory is read */
 #define LOCK_UNNUMBERED 1		/* there is no numbering row */
 
+/* So many locks of the latter: a transaction may make any number of streams. */
+#define UNNUMBERED_LOCKS 256
+
 /* A numbering row. */
 typedef struct NumberingRow
 {
@@ -176,8 +179,9 @@ spool_numbering(int64 stream)
 static void
 lock_unnumbered(const SpoolStream *stream, LOCKMODE lockmode)
 {
-	LockDatabaseObject(spool_relation_oid("numbering"), (Oid) stream->id,
-					   LOCK_UNNUMBERED, lockmode);
+	LockDatabaseObject(spool_relation_oid("numbering"),
+					   (Oid) (stream->id % UNNUMBERED_LOCKS), LOCK_UNNUMBERED,
+					   lockmode);
 }
 
 /*

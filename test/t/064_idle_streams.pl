@@ -171,10 +171,10 @@ found('', 'a packet that is not committed');
 end_transaction($session, 'COMMIT');
 found('12/2', '... and now is');
 
-sql("BEGIN; SELECT spool.enqueue('q', 'x', '13'); PREPARE TRANSACTION 'enqueue'");
+sql("BEGIN; SELECT spool.write('q', spool.make_packet(1, 'x'), 'prepared'); PREPARE TRANSACTION 'write'");
 idle('a prepared transaction');
-sql("COMMIT PREPARED 'enqueue'");
-found('13/2', '... and now is committed');
+sql("COMMIT PREPARED 'write'");
+found('prepared/1', '... and now is committed');
 idle('after that');
 
 is(sql("BEGIN; SELECT spool.enqueue('q', 'x', '14'); $taken; ROLLBACK"), "2\n14/2",
@@ -306,7 +306,9 @@ my %scripts = (
 	enqueue => "\\set s random(1, $streams)\nINSERT INTO sent SELECT :s::text, spool.enqueue('q', 'x', :s::text);",
 	roll_back => "\\set s random(1, $streams)\nBEGIN;SELECT spool.enqueue('q', 'x', :s::text);ROLLBACK;",
 	savepoint => "\\set s random(1, $streams)\nBEGIN;SAVEPOINT s;SELECT spool.enqueue('q', 'x', :s::text);ROLLBACK TO s;INSERT INTO sent SELECT :s::text, spool.enqueue('q', 'x', :s::text);COMMIT;",
-	prepare => "\\set s random(1, $streams)\nBEGIN;INSERT INTO sent SELECT :s::text, spool.enqueue('q', 'x', :s::text);PREPARE TRANSACTION 'p:client_id';SELECT 1;COMMIT PREPARED 'p:client_id';",
+	prepare => "BEGIN;INSERT INTO sent SELECT concat('sent ', :client_id), count(*) + 1 FROM sent WHERE stream = concat('sent ', :client_id);"
+	  . "SELECT spool.write('q', spool.make_packet(max(seq), 'x'), stream) FROM sent WHERE stream = concat('sent ', :client_id) GROUP BY stream;"
+	  . "PREPARE TRANSACTION 'p:client_id';SELECT 1;COMMIT PREPARED 'p:client_id';",
 	take => "INSERT INTO done (stream, seq) SELECT stream, seq FROM spool.take('q', 3);",
 	take_back => "BEGIN;SELECT * FROM spool.take('q', 2);SELECT * FROM spool.take('q', 2);ROLLBACK;",
 	claim => "BEGIN;CREATE TEMP TABLE c ON COMMIT DROP AS SELECT * FROM spool.claim('q', 3);INSERT INTO done (stream, seq) SELECT stream, seq FROM c;SELECT spool.ack(array_agg(DISTINCT claim_id)) FROM c HAVING count(*) > 0;COMMIT;",
