@@ -51,7 +51,7 @@ static TimeoutId timeout_id(void);
 static void end_timeout(SpoolHandler *handler);
 static char *safe_path(const char *path);
 static void forget_plan(void);
-static SPIPlanPtr handler_plan(const char *statement, const char *path);
+static SPIPlanPtr handler_plan(SpoolHandler *handler);
 static void constraints_immediate(void);
 static void note_error(SpoolAttempt *attempt, MemoryContext context);
 
@@ -118,26 +118,24 @@ forget_plan(void)
 }
 
 static SPIPlanPtr
-handler_plan(const char *statement, const char *path)
+handler_plan(SpoolHandler *handler)
 {
-	Oid			type = spool_type_oid("job");
-
-	if (kept_plan != NULL && kept_type == type &&
-		strcmp(kept_statement, statement) == 0 &&
-		strcmp(kept_path, path) == 0)
+	if (kept_plan != NULL && kept_type == handler->type &&
+		strcmp(kept_statement, handler->statement) == 0 &&
+		strcmp(kept_path, handler->path) == 0)
 		return kept_plan;
 
 	forget_plan();
-	kept_plan = SPI_prepare(statement, 1, &type);
+	kept_plan = SPI_prepare(handler->statement, 1, &handler->type);
 	if (kept_plan == NULL || SPI_keepplan(kept_plan) != 0)
 	{
 		kept_plan = NULL;
 		elog(ERROR, "could not prepare handler: %s",
 			 SPI_result_code_string(SPI_result));
 	}
-	kept_statement = MemoryContextStrdup(TopMemoryContext, statement);
-	kept_path = MemoryContextStrdup(TopMemoryContext, path);
-	kept_type = type;
+	kept_statement = MemoryContextStrdup(TopMemoryContext, handler->statement);
+	kept_path = MemoryContextStrdup(TopMemoryContext, handler->path);
+	kept_type = handler->type;
 	return kept_plan;
 }
 
@@ -157,6 +155,7 @@ spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue)
 							 GUC_ACTION_SAVE, true, 0, false);
 	handler->statement = queue->handler;
 	handler->path = path;
+	handler->type = spool_type_oid("job");
 }
 
 /* Become the caller again. */
@@ -219,9 +218,7 @@ spool_handler_run(SpoolHandler *handler, Datum job, SpoolAttempt *attempt)
 								 (int) Min(handler->timeout_ms, INT_MAX));
 		SPI_connect();
 		constraints_immediate();
-		rc = SPI_execute_plan(handler_plan(handler->statement,
-										   handler->path),
-							  &job, NULL, false, 0);
+		rc = SPI_execute_plan(handler_plan(handler), &job, NULL, false, 0);
 		if (rc < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -18,6 +18,7 @@ typedef struct SpoolHandler
 {
 	const char *statement;
 	const char *path;
+	Oid			type;			/* of its parameter */
 	int64		timeout_ms;
 	Oid			userid;			/* what to go back to */
 	int			sec_context;

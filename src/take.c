@@ -34,12 +34,32 @@ enum
 PG_FUNCTION_INFO_V1(spool_take);
 PG_FUNCTION_INFO_V1(spool_peek);
 
+static Datum no_params = (Datum) 0;
+static Datum no_env = (Datum) 0;
+
+static void make_empty(void);
 static void job_values(SpoolQueue *queue, SpoolJob *job, Datum *values,
 					   bool *nulls);
 static LOCKMODE queue_lock(FunctionCallInfo fcinfo, DispatchMode mode,
 						   const char *order_by);
 static void record_fail_packet(SpoolDispatch *d, SpoolJob *job);
 static Datum hand_out(FunctionCallInfo fcinfo, DispatchMode mode);
+
+/* The parameters and the environment of most jobs, made once. */
+static void
+make_empty(void)
+{
+	static const PacketHeader none;
+	MemoryContext old;
+	bool		null;
+
+	if (no_env != (Datum) 0)
+		return;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	no_params = spool_packet_params(&none, false, &null);
+	no_env = spool_packet_env(&none, false, &null);
+	MemoryContextSwitchTo(old);
+}
 
 /*
  * A job's columns.  Parameters or environment that are no valid text in the
@@ -49,6 +69,7 @@ static Datum hand_out(FunctionCallInfo fcinfo, DispatchMode mode);
 static void
 job_values(SpoolQueue *queue, SpoolJob *job, Datum *values, bool *nulls)
 {
+	make_empty();
 	memset(nulls, 0, JOB_COLUMNS * sizeof(bool));
 	values[JOB_PACKET_ID] = Int64GetDatum(job->row.packet_id);
 	values[JOB_QUEUE] = CStringGetTextDatum(queue->name);
@@ -56,9 +77,10 @@ job_values(SpoolQueue *queue, SpoolJob *job, Datum *values, bool *nulls)
 	values[JOB_SEQ] = Int64GetDatum(job->row.seq);
 	values[JOB_CTIME] = TimestampTzGetDatum(spool_packet_ctime(&job->header));
 	values[JOB_KIND] = CStringGetTextDatum(spool_packet_kind_name(job->header.kind));
-	values[JOB_PARAMS] = spool_packet_params(&job->header, false,
-											 &nulls[JOB_PARAMS]);
-	values[JOB_ENV] = spool_packet_env(&job->header, false, &nulls[JOB_ENV]);
+	values[JOB_PARAMS] = job->header.params.count == 0 ? no_params :
+		spool_packet_params(&job->header, false, &nulls[JOB_PARAMS]);
+	values[JOB_ENV] = job->header.env.count == 0 ? no_env :
+		spool_packet_env(&job->header, false, &nulls[JOB_ENV]);
 	values[JOB_PAYLOAD] = spool_packet_payload(job->row.packet,
 											   job->header.size);
 	values[JOB_ATTEMPT] = Int32GetDatum(job->attempts + 1);
