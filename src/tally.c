@@ -15,24 +15,21 @@
 #include "spiutil.h"
 #include "spool.h"
 #include "tally.h"
+#include "writer.h"
 
 /* Add to a stream's counts, unless there is nothing to add. */
 void
 spool_tally_add(const SpoolTally *tally)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.tally"
-		" (stream, consumed, done, failed, dead, late, duplicates)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		SPI_OK_INSERT,
-		PLAN_ARGS(INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-				  INT8OID)
-	};
-	Datum		values[7];
+	SpoolWriter writer;
+	Datum	   *values;
+	bool	   *nulls;
 
 	if (tally->consumed == 0 && tally->failed == 0 && tally->late == 0 &&
 		tally->duplicates == 0)
 		return;
+	spool_writer_open(&writer, spool_relation_oid("tally"), 1);
+	values = spool_writer_row(&writer, &nulls);
 	values[0] = Int64GetDatum(tally->stream);
 	values[1] = Int64GetDatum(tally->consumed);
 	values[2] = Int64GetDatum(tally->done);
@@ -40,7 +37,7 @@ spool_tally_add(const SpoolTally *tally)
 	values[4] = Int64GetDatum(tally->dead);
 	values[5] = Int64GetDatum(tally->late);
 	values[6] = Int64GetDatum(tally->duplicates);
-	(void) spool_exec_alone(&plan, values, NULL);
+	spool_writer_close(&writer);
 }
 
 /*
