@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(27);
+SELECT plan(31);
 
 CREATE SCHEMA none_test;
 CREATE TABLE none_test.log (body text, attempt int);
@@ -100,6 +100,19 @@ SELECT spool.enqueue('none barrier', 'z') \g /dev/null
 SELECT is(pg_temp.taken('none barrier', 1), 'z', 'F92: nor when it waits for its next attempt');
 SELECT spool.pause_queue('none barrier'), spool.enqueue('none barrier', 'z') \g /dev/null
 SELECT is(pg_temp.taken('none barrier', 1), '', 'F92: a paused queue hands out nothing');
+
+-- many at once
+SELECT pg_temp.make('none many') \g /dev/null
+SELECT spool.enqueue_many('none many', array_agg(CASE n % 100 WHEN 0 THEN repeat(md5(n::text), 500) ELSE n::text END ORDER BY n))
+  FROM generate_series(1, 600) n \g /dev/null
+CREATE TEMP TABLE none_many AS SELECT row_number() OVER () AS n, packet_id, seq, payload, claim_id FROM spool.claim('none many', 600);
+SELECT is((SELECT count(*) FROM none_many WHERE spool.payload(spool.get_packet('none many', packet_id)) = payload), 600::bigint,
+    'F92: many that are claimed at once keep their bytes');
+SELECT is(spool.ack(claim_id, seq), 300::bigint, 'F92: acknowledged up to the 300th handed out') FROM none_many WHERE n = 300;
+SELECT results_eq($$SELECT packet_id FROM spool.ls('none many') ORDER BY packet_id$$,
+    $$SELECT packet_id FROM none_many WHERE n > 300 ORDER BY packet_id$$, 'F92: those after it are still claimed');
+SELECT spool.ack(claim_id) FROM none_many LIMIT 1 \g /dev/null
+SELECT is(pg_temp.listed('none many'), '', 'F92: then all are done');
 
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue LIKE 'none %' \g /dev/null

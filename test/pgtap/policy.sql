@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP 0
 SET client_min_messages = warning;
 
-SELECT plan(93);
+SELECT plan(95);
 
 CREATE SCHEMA policy_test;
 CREATE TABLE policy_test.log (n serial, body text, attempt int);
@@ -196,6 +196,13 @@ CALL spool.maintain();
 SELECT is(pg_temp.listed('policy retain'), '3 dead', 'F30: no longer retained, maintain removes it');
 SELECT spool.set_next_seq('policy retain', 1) \g /dev/null
 SELECT is(pg_temp.listed('policy retain'), '3 dead', 'F30: what is not retained is not replayed');
+SELECT spool.create_queue('policy many', retention => '100 years') \g /dev/null
+SELECT spool.enqueue_many('policy many', array_agg(CASE n % 100 WHEN 0 THEN repeat(md5(n::text), 500) ELSE 'job ' || n END ORDER BY n))
+  FROM generate_series(1, 700) n \g /dev/null
+CREATE TEMP TABLE policy_many AS SELECT packet_id, payload FROM spool.take('policy many', 700);
+SELECT is((SELECT count(*) FROM policy_many WHERE spool.payload(spool.get_packet('policy many', packet_id)) = payload), 700::bigint,
+    'F30: many that are taken at once keep their bytes');
+SELECT is((SELECT string_agg(DISTINCT state, ' ') || ' ' || count(DISTINCT seq) FROM spool.ls('policy many')), 'done 700', 'F30: all of them stay');
 
 -- F31: a program that cannot be started
 SET spool.programs = on;
