@@ -13,6 +13,11 @@
  * Packets are read in order by scan.c, and changed in whatever segment they
  * were found.
  *
+ * Measured on 15, us of CPU to remove a packet that was found, of 1, 10, 100
+ * and 1,000: 1.0, 0.65, 0.6, 0.55; all as one command 1.2, 0.45, 0.4, 0.4; by
+ * DELETE of their places 13, 2.6, 1.3, 1.0.  A take of 100 or 1,000 by time is
+ * no faster without a command for each.
+ *
  * A crash leaves what committed transactions wrote.
  *-------------------------------------------------------------------------
  */

