@@ -56,6 +56,7 @@ static Pending pending[SPOOL_MAX_PENDING];
 static int	npending = 0;
 static bool pending_everything = false;
 static bool pending_database = false;
+static bool pending_upkeep = false;
 static bool pending_extension = false;
 static bool pending_databases = false;
 static bool pending_roles = false;
@@ -175,6 +176,13 @@ spool_hint_schedule(TimestampTz due)
 {
 	if (spool_shared != NULL)
 		pending_schedule = Min(pending_schedule, due);
+}
+
+/* Something was written that upkeep removes some day. */
+void
+spool_hint_upkeep(void)
+{
+	pending_upkeep = spool_shared != NULL;
 }
 
 /* Queues, their options, or the extension changed. */
@@ -372,6 +380,7 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 	npending = 0;
 	pending_everything = pending_database = pending_extension = false;
+	pending_upkeep = false;
 	pending_databases = pending_roles = false;
 	pending_schedule = DT_NOEND;
 	held_database = InvalidOid;
@@ -429,7 +438,7 @@ tell(bool committed, bool news)
 {
 	if (npending == 0 && !OidIsValid(held_database) &&
 		!(news && pending_everything) &&
-		!(committed && (pending_database ||
+		!(committed && (pending_database || pending_upkeep ||
 						pending_databases || pending_roles ||
 						pending_schedule != DT_NOEND)))
 		return;
@@ -443,6 +452,8 @@ tell(bool committed, bool news)
 		tell_everything();
 	if (committed && pending_database)
 		tell_database();
+	if (committed && (npending > 0 || pending_upkeep))
+		spool_database_active(MyDatabaseId);
 	if (committed && pending_roles)
 		tell_managers();
 	if (committed && pending_schedule != DT_NOEND)

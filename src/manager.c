@@ -10,9 +10,10 @@
  *
  * A sweep has all streams looked at, in the queues where something happened
  * but not since the sweep before; where it never gets quiet, once a minute:
- * hints may get lost, or name too little.  After the last activity come that
- * sweep and one upkeep, more while segments wait to be emptied, then nothing.  Without preload, all queues are swept
- * all the time, and scheduled jobs looked for: other sessions give no hints.
+ * hints may get lost, or name too little.  After its start and after the last
+ * activity come a sweep and one upkeep, more while segments wait to be emptied,
+ * then nothing.  Without preload, all queues are swept all the time, and
+ * scheduled jobs looked for: other sessions give no hints.
  *
  * One session lock says that a database has its manager; a second one, in the
  * case without preload, where its shared memory is.  The manager holds no
@@ -470,6 +471,7 @@ spool_manager_main(Datum arg)
 	spool_staff_init();
 	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	(void) transact("spool: starting", lock_database);
+	upkeep_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UPKEEP_MS);
 	if (spool_shared->polling)
 		sweep_at = 0;
 

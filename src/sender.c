@@ -27,6 +27,7 @@
 #include "packet_type.h"
 #include "queue.h"
 #include "sender.h"
+#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "store.h"
@@ -118,6 +119,7 @@ append_counter(Datum name, int64 version, int64 next)
 	values[2] = Int64GetDatum(next);
 	values[3] = Int32GetDatum(spool_segment_current());
 	(void) spool_exec_alone(&plan, values, NULL);
+	spool_hint_upkeep();
 }
 
 /* Whether a segment has the newest counter of a sender. */

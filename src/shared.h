@@ -209,6 +209,7 @@ extern void spool_hint_databases(void);
 extern void spool_hint_roles(void);
 
 /* tell.c */
+extern void spool_database_active(Oid database);
 extern void spool_entry_active(SpoolEntry *entry);
 extern void spool_entry_tell(SpoolEntry *entry, int64 stream,
 							 TimestampTz due);

@@ -30,6 +30,7 @@ extern void spool_hint_holds(int32 queue, int64 stream, TimestampTz since);
 extern void spool_hint_skipped(int32 queue);
 extern void spool_hint_done(int32 queue, int64 jobs);
 extern void spool_hint_schedule(TimestampTz due);
+extern void spool_hint_upkeep(void);
 extern void spool_hint_database(void);
 extern void spool_hint_extension(void);
 extern void spool_hint_everything(void);

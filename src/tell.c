@@ -12,19 +12,25 @@
 
 static bool looked_at(const SpoolEntry *entry, int64 stream);
 
-/* Something happened in a queue: the manager will sweep, if it does not. */
+/* Something happened in a database: the manager will do its upkeep. */
 void
-spool_entry_active(SpoolEntry *entry)
+spool_database_active(Oid database)
 {
-	SpoolSlot  *manager;
+	SpoolSlot  *manager = spool_manager_slot(database);
 
-	entry->active = true;
-	manager = spool_manager_slot(entry->database);
 	if (manager != NULL && !manager->active)
 	{
 		manager->active = true;
 		spool_wake(manager);
 	}
+}
+
+/* The same in a queue, which will be swept, too. */
+void
+spool_entry_active(SpoolEntry *entry)
+{
+	entry->active = true;
+	spool_database_active(entry->database);
 }
 
 /* Whether a worker has a stream in hand; it is told that there is news. */
