@@ -70,7 +70,7 @@ void
 spool_maintain_now(void)
 {
 	(void) spool_kept_purge();
-	spool_old_segment_purge();
+	spool_segments_summarize();
 	spool_senders_purge();
 	spool_tally_fold();
 	spool_key_purge();
@@ -101,7 +101,7 @@ spool_maintain(PG_FUNCTION_ARGS)
 			SPI_commit();
 			PushActiveSnapshot(GetTransactionSnapshot());
 		}
-		more = spool_rotate_step(now) == ROTATION_MORE;
+		more = spool_rotate_step(now, commits) == ROTATION_MORE;
 		now = false;
 		if (commits)
 			PopActiveSnapshot();

@@ -291,6 +291,7 @@ look_around(TimestampTz now)
 {
 	SpoolSlot  *slot = spool_my_slot;
 	bool		active;
+	bool		failed = false;
 
 	spool_lock();
 	slot->called = false;
@@ -326,9 +327,15 @@ look_around(TimestampTz now)
 	{
 		upkeep_at = DT_NOEND;
 		rotating = transact("spool: upkeep", do_upkeep);
+		failed = !rotating;
 	}
 	if (rotating && !transact("spool: rotating segments", rotate))
+	{
 		rotating = false;
+		failed = true;
+	}
+	if (failed)
+		upkeep_at = TimestampTzPlusMilliseconds(now, UPKEEP_MS);
 	if (sweep_at <= now)
 		sweep(now);
 }
@@ -377,7 +384,7 @@ rotate(void)
 	absent = !spool_extension_present();
 	stale |= absent;
 	if (!absent)
-		next = spool_rotate_step(false);
+		next = spool_rotate_step(false, true);
 	rotating = next == ROTATION_MORE;
 	if (next == ROTATION_LATER)
 		upkeep_at = Min(upkeep_at,

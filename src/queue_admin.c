@@ -278,10 +278,19 @@ change_order(SpoolQueue *queue, SpoolOrder order)
 	remove_contents(queue->id);
 }
 
-/* Remove all streams of a queue and what they hold, and its keys. */
+/*
+ * Remove all streams of a queue and what they hold, and its keys.  The streams
+ * are locked first, so that nothing of them is being moved when that is read
+ * (survive.c).
+ */
 static void
 remove_contents(int32 queue)
 {
+	static SpoolPlan lock = {
+		"SELECT count(*) FROM (SELECT FROM spool.stream WHERE queue = $1"
+		" ORDER BY id FOR UPDATE) s",
+		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
+	};
 	static SpoolPlan plan = {
 		"WITH s AS (DELETE FROM spool.stream WHERE queue = $1 RETURNING id),"
 		" p AS (DELETE FROM spool.store"
@@ -299,6 +308,7 @@ remove_contents(int32 queue)
 	Datum		values[1];
 
 	values[0] = Int32GetDatum(queue);
+	(void) spool_exec_alone(&lock, values, NULL);
 	(void) spool_exec_alone(&plan, values, NULL);
 }
 

@@ -15,7 +15,7 @@ typedef enum SpoolRotation
 } SpoolRotation;
 
 extern void spool_rotate_init(void);
-extern SpoolRotation spool_rotate_step(bool now);
-extern void spool_old_segment_purge(void);
+extern SpoolRotation spool_rotate_step(bool now, bool alone);
+extern void spool_segments_summarize(void);
 
 #endif							/* SPOOL_ROTATE_H */

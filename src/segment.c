@@ -7,10 +7,18 @@
  * When it is large, an empty one becomes current; what is still needed in the
  * others is moved to the old segment, and they are truncated (rotate.c).
  *
- * Which one is current is in spool.segment and known to each backend until it
- * is told otherwise.  Nothing depends on it: who appends to another only keeps
- * that one from being truncated.  So whoever reads must look into all of them.
- * The place of a row tells nothing about its age.
+ * Which one is current, and which are moved, is in spool.segment and known to
+ * each backend until it is told otherwise.
+ *
+ * Who appends locks the segment first and then sees whether it still is the
+ * current one.  So once nobody holds such a lock on a segment that was closed,
+ * nothing is appended to it any more.
+ *
+ * Who reads may find a row in any segment, and its place tells nothing about
+ * its age; but one that is moved has nothing that is needed.  It is not even
+ * opened, so that those who read all the time do not keep it from being
+ * truncated.  A reader sees that it still is moved after it took its snapshot:
+ * it may be current again.  A look with an older snapshot opens all.
  *
  * A segment without pages has no rows that a snapshot taken before could see;
  * it costs a lock and a look at its size.
@@ -23,6 +31,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -44,51 +53,100 @@ static const struct
 	[INDEX_CLAIMS] = {"state_%d", "state_%d_runner_idx"}
 };
 
-static int	current = SPOOL_OLD_SEGMENT;
-static Oid	current_relid = InvalidOid; /* of spool.segment; invalid = stale */
+/* What this backend knows of the segments. */
+static int	current = 0;		/* 0 = nothing */
+static bool moved[SPOOL_SEGMENTS];
+static Oid	known_relid = InvalidOid;	/* of spool.segment; invalid = stale */
 
 static void invalidate(Datum arg, Oid relid);
+static void learn(void);
+static bool is_moved(int segment);
 static Oid	cached_oid(SpoolIndex which, int segment, bool index);
 
 /* Relation cache callback: spool.segment, or everything, changed. */
 static void
 invalidate(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == current_relid)
-		current_relid = InvalidOid;
+	if (relid == InvalidOid || relid == known_relid)
+		known_relid = InvalidOid;
 }
 
-/* The segment to append to, as far as this backend was told. */
-int
-spool_segment_current(void)
+/* Read which segment is current and which are moved, if it may have changed. */
+static void
+learn(void)
 {
 	static SpoolPlan plan = {
-		"SELECT no::int4 FROM spool.segment"
-		" WHERE opened_at IS NOT NULL AND closed_at IS NULL",
+		"SELECT no::int4, closed_at IS NULL, moved_at IS NOT NULL"
+		" FROM spool.segment WHERE opened_at IS NOT NULL",
 		SPI_OK_SELECT, PLAN_NO_ARGS
 	};
 	static bool registered = false;
 	Oid			relid = spool_relation_oid("segment");
+	int			open = 0;
 	SpoolSpi	spi;
+	uint64		n;
 
-	if (current_relid == relid)
-		return current;
+	if (known_relid == relid && current != 0)
+		return;
 
 	if (!registered)
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	registered = true;
 
 	/* set before it is read: a change meanwhile makes it stale again */
-	current_relid = relid;
+	known_relid = relid;
+	current = 0;
+	memset(moved, 0, sizeof(moved));
 	spool_spi_begin(&spi);
-	if (spool_exec(&plan, NULL, NULL) != 1)
-		elog(ERROR, "there must be one current segment");
-	current = DatumGetInt32(spool_field(0, 1, NULL));
+	n = spool_exec(&plan, NULL, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		int			no = DatumGetInt32(spool_field(i, 1, NULL));
+
+		if (no <= SPOOL_OLD_SEGMENT || no >= SPOOL_SEGMENTS)
+			continue;
+		if (DatumGetBool(spool_field(i, 2, NULL)))
+			open = no;
+		moved[no] = DatumGetBool(spool_field(i, 3, NULL));
+	}
 	spool_spi_end(&spi);
+	if (open == 0)
+		elog(ERROR, "there must be one current segment");
+	current = open;
+}
+
+/* Whether nothing in a segment is needed, as of now. */
+static bool
+is_moved(int segment)
+{
+	AcceptInvalidationMessages();
+	learn();
+	return moved[segment];
+}
+
+/* The segment to append to, as far as this backend was told. */
+int
+spool_segment_current(void)
+{
+	learn();
 	return current;
 }
 
-/* Tell all backends, at commit, that another segment is current. */
+/* The same, locked for appending to one of its tables. */
+int
+spool_segment_lock(SpoolIndex which)
+{
+	int			segment;
+
+	do
+	{
+		segment = spool_segment_current();
+		LockRelationOid(spool_segment_heap(which, segment), RowExclusiveLock);
+	} while (segment != spool_segment_current());
+	return segment;
+}
+
+/* Tell all backends, at commit, that another segment is current or moved. */
 void
 spool_segment_changed(void)
 {
@@ -144,21 +202,34 @@ spool_segment_size(int segment)
 }
 
 /*
- * Open all segments for scans of an index, and lock them.  The scans may be
- * read in shorter-lived memory contexts.
+ * Open segments for scans of an index, and lock them.  The scans may be read
+ * in shorter-lived memory contexts.
  */
 void
 spool_parts_open(SpoolPart *parts, SpoolIndex which)
 {
+	bool		all = !spool_reads_newest();
+
+	if (!all)
+		learn();
 	for (int i = 0; i < SPOOL_SEGMENTS; i++)
 	{
 		memset(&parts[i], 0, sizeof(SpoolPart));
 		parts[i].which = which;
 		parts[i].segment = i;
 		parts[i].context = CurrentMemoryContext;
-		parts[i].heap = table_open(spool_segment_heap(which, i),
-								   AccessShareLock);
+		if (all || !moved[i])
+			spool_part_open(&parts[i]);
 	}
+}
+
+/* Open one, if it is not open. */
+void
+spool_part_open(SpoolPart *part)
+{
+	if (part->heap == NULL)
+		part->heap = table_open(spool_segment_heap(part->which, part->segment),
+								AccessShareLock);
 }
 
 /*
@@ -175,7 +246,9 @@ spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest, ScanKey keys,
 
 		if (part->empty == newest->serial)
 			return false;
-		if (RelationGetNumberOfBlocks(part->heap) == 0)
+		if (part->heap == NULL && !is_moved(part->segment))
+			spool_part_open(part);
+		if (part->heap == NULL || RelationGetNumberOfBlocks(part->heap) == 0)
 		{
 			part->empty = newest->serial;
 			return false;
@@ -218,6 +291,7 @@ spool_parts_close(SpoolPart *parts)
 			ExecDropSingleTupleTableSlot(part->slot);
 			index_close(part->index, NoLock);
 		}
-		table_close(part->heap, NoLock);
+		if (part->heap != NULL)
+			table_close(part->heap, NoLock);
 	}
 }

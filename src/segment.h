@@ -33,7 +33,7 @@ typedef struct SpoolPart
 {
 	SpoolIndex	which;
 	int			segment;
-	Relation	heap;
+	Relation	heap;			/* NULL: nothing in it is needed */
 	Relation	index;			/* this and the next: NULL until needed */
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
@@ -42,11 +42,13 @@ typedef struct SpoolPart
 } SpoolPart;
 
 extern int	spool_segment_current(void);
+extern int	spool_segment_lock(SpoolIndex which);
 extern void spool_segment_changed(void);
 extern Oid	spool_segment_heap(SpoolIndex which, int segment);
 extern Oid	spool_segment_index(SpoolIndex which, int segment);
 extern int64 spool_segment_size(int segment);
 extern void spool_parts_open(SpoolPart *parts, SpoolIndex which);
+extern void spool_part_open(SpoolPart *part);
 extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);
 extern bool spool_part_next(SpoolPart *part, ScanDirection direction);

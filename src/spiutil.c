@@ -153,6 +153,13 @@ spool_newest_snapshot(void)
 	return chosen_snapshot != NULL ? chosen_snapshot : GetLatestSnapshot();
 }
 
+/* Whether that is the newest one. */
+bool
+spool_reads_newest(void)
+{
+	return chosen_snapshot == NULL;
+}
+
 /*
  * Read with a given snapshot, or with NULL the newest ones again.  For looks
  * only: who decides by what it reads needs the newest.

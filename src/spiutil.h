@@ -35,6 +35,7 @@ typedef struct SpoolSpi
 } SpoolSpi;
 
 extern Snapshot spool_newest_snapshot(void);
+extern bool spool_reads_newest(void);
 extern void spool_read_with(Snapshot snapshot);
 extern void spool_spi_begin(SpoolSpi *spi);
 extern void spool_spi_end(SpoolSpi *spi);

@@ -238,7 +238,29 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 	return true;
 }
 
-/* The same for one stream alone. */
+/*
+ * Begin a scan of a stream's states below a version that lie in a segment;
+ * NULL if it has no rows.
+ */
+SpoolPart *
+spool_states_older(SpoolStates *states, int segment, int64 stream,
+				   int64 version)
+{
+	SpoolPart  *part = &states->segments[segment];
+	ScanKeyData keys[INDEX_COLUMNS];
+
+	ScanKeyInit(&keys[0], INDEX_STREAM, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(stream));
+	ScanKeyInit(&keys[1], INDEX_CONSUMER, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(SPOOL_CONSUMER));
+	ScanKeyInit(&keys[2], INDEX_VERSION, BTLessStrategyNumber, F_INT8LT,
+				Int64GetDatum(version));
+	states->serial = 0;
+	return spool_part_seek(part, states->newest, keys, INDEX_COLUMNS) ?
+		part : NULL;
+}
+
+/* The newest state of one stream alone. */
 bool
 spool_state_newest(int64 stream, SpoolState *state)
 {
@@ -409,7 +431,7 @@ spool_states_append(SpoolState **states, int n)
 
 	if (n == 0)
 		return;
-	segment = spool_segment_current();
+	segment = spool_segment_lock(INDEX_STATES);
 	spool_writer_open(&writer, spool_segment_heap(INDEX_STATES, segment), n);
 	for (int i = 0; i < n; i++)
 	{

@@ -65,6 +65,8 @@ extern void spool_states_open(SpoolStates *states, SpoolSnapshot *newest);
 extern void spool_states_close(SpoolStates *states);
 extern bool spool_states_newest(SpoolStates *states, int64 stream,
 								SpoolState *state);
+extern SpoolPart *spool_states_older(SpoolStates *states, int segment,
+									 int64 stream, int64 version);
 extern bool spool_state_newest(int64 stream, SpoolState *state);
 extern void spool_state_check_snapshot(const SpoolState *state);
 extern void spool_states_append(SpoolState **states, int n);

@@ -66,7 +66,7 @@ spool_store_append(const SpoolRow *rows, int nrows)
 
 	if (nrows == 0)
 		return;
-	segment = spool_segment_current();
+	segment = spool_segment_lock(INDEX_PACKETS);
 	spool_writer_open(&writer, spool_segment_heap(INDEX_PACKETS, segment),
 					  nrows);
 	for (int i = 0; i < nrows; i++)
