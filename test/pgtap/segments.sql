@@ -8,7 +8,7 @@
 SET client_min_messages = warning;
 SET search_path = pg_catalog, public;
 
-SELECT plan(22);
+SELECT plan(23);
 
 -- A step of the rotation for each call, as if a minute went by between them.
 CREATE PROCEDURE pg_temp.maintain(times int) LANGUAGE plpgsql AS $$
@@ -60,7 +60,9 @@ SELECT is(pg_temp.live(), 'old 5, moved, current 8, empty', 'segments: and is ta
 SELECT is(pg_temp.moved('blocked_by'), NULL, 'segments: nobody keeps it from being emptied');
 BEGIN;
 SELECT count(*) FROM spool.take('segments sequence', stream => 'z') \g /dev/null
-SELECT is(pg_temp.moved('blocked_by'), format('{%s}', pg_backend_pid()), 'segments: an open take does');
+SELECT is(pg_temp.moved('blocked_by'), NULL, 'segments: nor does a take that began afterwards');
+SELECT count(*) FROM spool.store \g /dev/null
+SELECT is(pg_temp.moved('blocked_by'), format('{%s}', pg_backend_pid()), 'segments: an open look at the table does');
 SELECT is((SELECT count(*) FROM spool.segments WHERE blocked_by IS NOT NULL), 1::bigint, 'segments: only such a segment is blocked');
 ROLLBACK;
 SELECT is(pg_temp.moved('blocked_by'), NULL, 'segments: until it ends');

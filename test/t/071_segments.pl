@@ -50,10 +50,10 @@ SELECT FROM spool.take('sequence', 2)});
 	die 'segment 1 is not moved';
 }
 
-my $take = "SELECT FROM spool.take('none')";
+my $take = "SELECT FROM spool.take('none'); SELECT FROM spool.store";
 my $toast = sql("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'spool.segment_1'::regclass");
 my @holders = (
-	[ 'an open take', $take ],
+	[ 'an open take that looks at the table', $take ],
 	[ 'a lock as of pg_dump', 'LOCK TABLE spool.segment_1 IN ACCESS SHARE MODE' ],
 	[ 'a lock of the states', 'LOCK TABLE spool.state_1 IN ACCESS SHARE MODE' ],
 	[ 'a lock of the counters of senders', 'LOCK TABLE spool.sender_1 IN ACCESS SHARE MODE' ],
