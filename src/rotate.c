@@ -104,6 +104,7 @@ typedef struct Walk
 } Walk;
 
 static int	segment_size;		/* kB */
+static Walk moving;				/* through the one that is being moved */
 
 static int	read_segments(Segment *segments);
 static void set_stage(const Segment *segment, Stage stage);
@@ -436,23 +437,21 @@ move_some(Walk *walk)
 static SpoolRotation
 move_segment(const Segment *segment)
 {
-	static Walk walk;
-
-	if (walk.segment != segment->no)
-		memset(&walk, 0, sizeof(walk));
-	walk.segment = segment->no;
-	if (move_some(&walk))
+	if (moving.segment != segment->no)
+		memset(&moving, 0, sizeof(moving));
+	moving.segment = segment->no;
+	if (move_some(&moving))
 		return ROTATION_MORE;
-	if (!walk.states)
+	if (!moving.states)
 	{
-		walk.states = true;
-		walk.after = 0;
+		moving.states = true;
+		moving.after = 0;
 		return ROTATION_MORE;
 	}
 	if (spool_senders_move(segment->no, MOVE_PACKETS) > 0)
 		return ROTATION_MORE;
-	walk.segment = SPOOL_OLD_SEGMENT;	/* the next one begins anew */
-	if (!walk.left)
+	moving.segment = SPOOL_OLD_SEGMENT;	/* the next one begins anew */
+	if (!moving.left)
 		set_stage(segment, STAGE_MOVED);
 	return ROTATION_LATER;
 }
@@ -555,7 +554,8 @@ spool_rotate_step(bool now)
 
 		emptied_at = Max(emptied_at, segment->emptied_at);
 		if (segment->stage == STAGE_CLOSED &&
-			(full || !mostly_needed(segment)))
+			(full || moving.segment == segment->no ||
+			 !mostly_needed(segment)))
 			result = move_segment(segment);
 	}
 	for (int i = 0; i < n && result != ROTATION_MORE; i++)
