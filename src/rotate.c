@@ -407,7 +407,9 @@ move(const Walk *walk, Datum locked, int nlocked)
 
 	values[0] = Int32GetDatum(walk->segment);
 	values[1] = locked;
-	values[2] = Int32GetDatum(Max(MOVE_PACKETS / nlocked, 1));
+	/* of packets, so many of each stream */
+	values[2] = Int32GetDatum(walk->states ? MOVE_PACKETS :
+							  Max(MOVE_PACKETS / nlocked, 1));
 	return (int64) spool_exec_alone(walk->states ? &states : &packets, values,
 									NULL);
 }
