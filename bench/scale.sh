@@ -37,12 +37,13 @@ settle()
 grows()
 {
 	local name=$1 required=$2 dimension=$3 procedure=$4 turns=$5 more=${6:-}
-	local power turn
+	local power turn rounds=$(((times + 1) / 2))
 
+	[ "$procedure" != maintain ] || rounds=1
 	for power in "${grown[@]}"; do
 		: >"$files/$power"
 	done
-	for ((turn = 0; turn < (times + 1) / 2; turn++)); do
+	for ((turn = 0; turn < rounds; turn++)); do
 		for power in "${grown[@]}"; do
 			sql "_${dimension}_$power" "SET synchronous_commit = off" \
 				"CALL bench.$procedure($turns, ${streams[$power]}$more)" >>"$files/$power"
@@ -100,7 +101,6 @@ scale_streams()
 	head_of "n streams of one queue, us"
 	grows "take of 1, all have work" 1.5 streams take_1 "$turns"
 	grows "take of 100" 1.5 streams take_100 5
-	grows "claim and ack of 100" 1.5 streams claim_100 5
 	grows "enqueue" 1.5 streams enqueue "$turns"
 	grows "enqueue into a new stream" 1.5 streams enqueue_new "$turns"
 	for power in "${grown[@]}"; do
@@ -110,24 +110,26 @@ scale_streams()
 	grows "take, one stream has work" 1.5 streams take_the_one "$turns"
 	grows "claim and ack, one has work" 1.5 streams claim_the_one "$turns"
 	grows "process, one has work" 1.5 streams process_the_one "$turns"
+	grows "take, 100 streams have work" 1.5 streams take_hundred 10
+	grows "claim and ack, 100 have work" 1.5 streams claim_hundred 10
 	views streams
 	grows "ls of one stream" 1.5 streams ls "$turns"
 	grows "stat_streams of all, per row" row streams stat_streams_all 1
-	grows "maintain" - streams maintain 1
 	if preloaded; then
 		for power in "${grown[@]}"; do
 			work_on streams "$power" "'many'"
 		done
 		grows "worker, commit to start" 1.5 streams wake "$wakes" ", 'stream'"
 	fi
+	grows "maintain" - streams maintain 1
 }
 
-# empty DATABASE: take what waits, then forget it
+# empty DATABASE: take what waits
 empty()
 {
 	sql "$1" "SET synchronous_commit = off" \
 		"DO \$\$ BEGIN LOOP PERFORM FROM spool.take('many', 10000); EXIT WHEN NOT FOUND; COMMIT; END LOOP; END \$\$" \
-		"CALL spool.maintain()" >/dev/null
+		>/dev/null
 	settle "$1"
 }
 
@@ -164,7 +166,6 @@ scale_queues()
 	grows "enqueue" 1.5 queues q_enqueue "$turns"
 	views queues
 	grows "queues, per row" row queues queues 5
-	grows "maintain" - queues maintain 1
 	if preloaded; then
 		for power in "${grown[@]}"; do
 			sql "_queues_$power" "DO \$\$ BEGIN FOR n IN 1 .. ${streams[$power]} LOOP PERFORM FROM spool.take('q' || n, 1000); COMMIT; END LOOP; END \$\$" >/dev/null
@@ -172,6 +173,7 @@ scale_queues()
 		done
 		grows "worker, commit to start" 1.5 queues wake "$wakes" ", 'queue'"
 	fi
+	grows "maintain" - queues maintain 1
 }
 
 # ---- waiting packets ----
