@@ -16,18 +16,22 @@ export class Meter {
 	count(jobs = 1) {
 		this.started ??= now();
 		this.done += jobs;
-		this.ended = now();
-		if (this.done >= this.jobs)
+		if (this.done >= this.jobs) {
+			this.ended ??= now();
 			this.finish();
+		}
 	}
 
 	// jobs a second, once all are done or after the given time
 	async rate(seconds) {
-		const timer = setTimeout(this.finish, seconds * 1000);
+		const timer = setTimeout(() => {
+			this.ended = now();
+			this.finish();
+		}, seconds * 1000);
 
 		await this.finished;
 		clearTimeout(timer);
-		return this.done / (this.ended - this.started) * 1e6;
+		return this.done && this.done / (this.ended - this.started) * 1e6;
 	}
 }
 
