@@ -16,22 +16,28 @@ export class Meter {
 	count(jobs = 1) {
 		this.started ??= now();
 		this.done += jobs;
-		if (this.done >= this.jobs) {
-			this.ended ??= now();
-			this.finish();
-		}
+		if (this.done >= this.jobs)
+			this.end();
 	}
 
-	// jobs a second, once all are done or after the given time
+	end() {
+		this.result ??= this.done && this.done / (now() - this.started) * 1e6;
+		this.finish();
+	}
+
+	// jobs a second, once all are done, or it has been ended, or after a time
 	async rate(seconds) {
-		const timer = setTimeout(() => {
-			this.ended = now();
-			this.finish();
-		}, seconds * 1000);
+		const timer = setTimeout(() => this.end(), seconds * 1000);
 
 		await this.finished;
 		clearTimeout(timer);
-		return this.done && this.done / (this.ended - this.started) * 1e6;
+		return this.result;
+	}
+
+	// the database must say the same
+	check(jobs) {
+		if (jobs !== this.done)
+			throw new Error(`${this.done} jobs ran, ${jobs} are gone`);
 	}
 }
 

@@ -282,8 +282,8 @@ commits()
 take_one()
 {
 	case $1 in
-		graphile_worker) driver graphile_worker run 1 2 ;;
-		pg_boss) driver pg_boss fetch q 1 1 2 ;;
+		graphile_worker) driver graphile_worker run 1 10 ;;
+		pg_boss) driver pg_boss fetch q 1 1 10 ;;
 		pgq) take_ticked ;;
 		*)
 			statement_of "$1" 1

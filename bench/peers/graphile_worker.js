@@ -31,12 +31,23 @@ const start = (worker, task) => run({
 	preset: { worker: { logger, ...worker } },
 });
 
+async function waiting() {
+	const { rows } = await pgPool.query('SELECT count(*)::int AS jobs FROM graphile_worker.jobs');
+
+	return rows[0].jobs;
+}
+
 async function runJobs() {
+	const before = await waiting();
 	const meter = new Meter(Number(jobs));
 	const runner = await start(settings[kind], () => { meter.count(); });
 	const rate = await meter.rate(Number(seconds));
 
 	await runner.stop();
+	// the worker does not wait for the last completions
+	for (let tries = 0; tries < 100 && before - await waiting() < meter.done; tries++)
+		await sleep(100);
+	meter.check(before - await waiting());
 	return rate;
 }
 
