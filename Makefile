@@ -26,7 +26,7 @@ PG_CONFIG   ?= pg_config
 PGXS        := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 # These do without PGXS: on a bare machine they install it first.
-BARE_GOALS   = deps test demo fuzz soak bench checkver
+BARE_GOALS   = deps test demo fuzz soak bench bench-peers checkver
 ifneq ($(PGXS),)
 include $(PGXS)
 else ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
@@ -60,7 +60,7 @@ uninstall-exec:
 # ---- Tests and tools: everything from a bare machine on is in test/run ----
 .PHONY: $(BARE_GOALS) indent-check typedefs
 
-deps test demo fuzz soak bench:
+deps test demo fuzz soak bench bench-peers:
 	@test/run $@
 
 # The differences to PostgreSQL's own layout; nothing is changed.

@@ -16,18 +16,28 @@ export class Meter {
 	count(jobs = 1) {
 		this.started ??= now();
 		this.done += jobs;
-		this.ended = now();
 		if (this.done >= this.jobs)
-			this.finish();
+			this.end();
 	}
 
-	// jobs a second, once all are done or after the given time
+	end() {
+		this.result ??= this.done && this.done / (now() - this.started) * 1e6;
+		this.finish();
+	}
+
+	// jobs a second, once all are done, or it has been ended, or after a time
 	async rate(seconds) {
-		const timer = setTimeout(this.finish, seconds * 1000);
+		const timer = setTimeout(() => this.end(), seconds * 1000);
 
 		await this.finished;
 		clearTimeout(timer);
-		return this.done / (this.ended - this.started) * 1e6;
+		return this.result;
+	}
+
+	// the database must say the same
+	check(jobs) {
+		if (jobs !== this.done)
+			throw new Error(`${this.done} jobs ran, ${jobs} are gone`);
 	}
 }
 

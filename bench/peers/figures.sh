@@ -15,9 +15,9 @@ make_template()
 	tar -xzf "$here/node_modules/@electric-sql/pglite-pgmq/dist/pgmq.tar.gz" -C "$files"
 	psql -Xq -v ON_ERROR_STOP=1 -d "$template" \
 		-f "$(pgmq_script)"
-	PGDATABASE=$template driver graphile_worker setup
-	PGDATABASE=$template driver pg_boss setup
-	PGDATABASE=$template driver pg_boss statements "$files"
+	driven=$template driver graphile_worker setup
+	driven=$template driver pg_boss setup
+	driven=$template driver pg_boss statements "$files"
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$template" -f "$here/template.sql" >/dev/null
 }
 
@@ -27,17 +27,17 @@ fresh()
 	dropdb --if-exists --force "$base"
 	database "" "$template"
 	sql "" "INSERT INTO peers.batch SELECT payloads,
-			ARRAY(SELECT to_jsonb(p) FROM unnest(payloads) p), peers.specs(payloads, NULL)
+			ARRAY(SELECT to_jsonb(p) FROM unnest(payloads) p), peers.specs(payloads)
 		FROM bench.batch" >/dev/null
 }
 
-# driver PROGRAM ARGUMENT...: in $PGDATABASE, or in that of the measurement
+# driver PROGRAM ARGUMENT...: in the database of the measurement, or in $driven
 driver()
 {
 	local program=$1
 
 	shift
-	PGDATABASE=${PGDATABASE:-$base} timeout -k 5 300 "$node" "$here/$program.js" "$@"
+	PGDATABASE=${driven:-$base} timeout -k 5 300 "$node" "$here/$program.js" "$@"
 }
 
 # ---- jobs that wait ----
@@ -82,18 +82,21 @@ fill_jobs()
 	settle "$1" $(($2 * 1000))
 } >/dev/null
 
-# fill_streams CONTESTANT STREAMS JOBS: so many jobs, up to 1,000, in each
+# fill_streams CONTESTANT STREAMS JOBS: so many jobs, up to 1,000, in each; they
+# arrive for each stream in turn
 fill_streams()
 {
-	local each="generate_series(1, $2) n, peers.batch"
+	local all="(SELECT array_agg(n::text) AS streams FROM generate_series(1, $2) n) s, generate_series(1, $3) i, peers.batch"
 
 	case $1 in
-		spool) sql "" "SELECT spool.create_queue('q')" "SELECT count(spool.enqueue_many('q', texts[1:$3], n::text)) FROM $each" ;;
-		pgmq_groups) sql "" "SELECT pgmq.create_fifo_index('q')" "SELECT count(*) FROM $each, pgmq.send_batch('q', jsons[1:$3],
-			array_fill(jsonb_build_object('x-pgmq-group', n::text), ARRAY[$3]))" ;;
-		graphile_worker) sql "" "SELECT count(*) FROM $each, graphile_worker.add_jobs(peers.specs(texts[1:$3], n::text))" ;;
+		spool) sql "" "SELECT spool.create_queue('q')" "SELECT count(spool.enqueue('q', texts[i], stream))
+			FROM (SELECT * FROM $all ORDER BY i OFFSET 0) s, unnest(streams) stream" ;;
+		pgmq_groups) sql "" "SELECT pgmq.create_fifo_index('q')" "SELECT count(*) FROM $all,
+			pgmq.send_batch('q', array_fill(jsons[i], ARRAY[$2]), peers.headers(streams))" ;;
+		graphile_worker) sql "" "SELECT count(*) FROM $all,
+			graphile_worker.add_jobs(peers.specs(array_fill(texts[i], ARRAY[$2]), streams))" ;;
 		pg_boss) sql "" "INSERT INTO pgboss.job (name, data, policy, singleton_key)
-			SELECT 'fifo', j, 'key_strict_fifo', n::text FROM $each, unnest(jsons[1:$3]) j" ;;
+			SELECT 'fifo', jsons[i], 'key_strict_fifo', stream FROM $all, unnest(streams) stream ORDER BY i" ;;
 	esac
 	settle "$1" $(($2 * $3))
 } >/dev/null
@@ -236,15 +239,15 @@ enqueue_many()
 enqueue_many_streams()
 {
 	local each="generate_series(1, 100) n, peers.batch"
+	local streams="ARRAY(SELECT (n % 100)::text FROM generate_series(1, 1000) n)"
 
 	case $1 in
 		spool)
 			sql "" "SELECT spool.create_queue('many')" >/dev/null
 			echo "SELECT count(spool.enqueue_many('many', texts[1:10], n::text)) FROM $each;"
 			;;
-		pgmq) echo "SELECT count(*) FROM $each, pgmq.send_batch('q', jsons[1:10],
-			array_fill(jsonb_build_object('x-pgmq-group', n::text), ARRAY[10]));" ;;
-		graphile_worker) echo "SELECT count(*) FROM $each, graphile_worker.add_jobs(peers.specs(texts[1:10], n::text));" ;;
+		pgmq) echo "SELECT count(*) FROM peers.batch, pgmq.send_batch('q', jsons, peers.headers($streams));" ;;
+		graphile_worker) echo "SELECT count(*) FROM peers.batch, graphile_worker.add_jobs(peers.specs(texts, $streams));" ;;
 		pg_boss) echo "INSERT INTO pgboss.job (name, data, policy, singleton_key)
 			SELECT 'fifo', j, 'key_strict_fifo', n::text FROM $each, unnest(jsons[1:10]) j;" ;;
 	esac >"$files/statement"
@@ -266,6 +269,7 @@ commits()
 	mv "$files/statement" "$files/put"
 	$put					# what only the first job does is done
 	take_one "$1"
+	expect "$(waiting "$1")" 0 "$1: jobs left"
 	hold "" "$files/put"
 	# producers may wait for each other: that keeps the order, too
 	PGOPTIONS="$PGOPTIONS -c statement_timeout=1s" $put 2>/dev/null || true
@@ -278,8 +282,8 @@ commits()
 take_one()
 {
 	case $1 in
-		graphile_worker) driver graphile_worker run 1 2 ;;
-		pg_boss) driver pg_boss fetch q 1 1 2 ;;
+		graphile_worker) driver graphile_worker run 1 10 ;;
+		pg_boss) driver pg_boss fetch q 1 1 10 ;;
 		pgq) take_ticked ;;
 		*)
 			statement_of "$1" 1
@@ -355,12 +359,14 @@ consume_100() { consume_many "$1" 100; }
 consume_1000() { consume_many "$1" 1000; }
 
 # consume_streams_many CONTESTANT STREAMS JOBS: in batches of 100, JOBS in each
-# stream; of pgmq, whose reads look at all that waits, at most 100 batches
+# stream.  Some peers look at all that waits: of pgmq at most 100 batches are
+# read, and graphile-worker has at most 100 jobs in each.
 consume_streams_many()
 {
-	local calls=$(($2 * $3 * 9 / 1000))
+	local calls=$(($2 * $3 * 9 / 1000)) each=$3
 
-	fill_streams "$1" "$2" "$3"
+	[ "$1" != graphile_worker ] || [ "$each" -le 100 ] || each=100
+	fill_streams "$1" "$2" "$each"
 	case $1 in
 		spool)
 			statement_of spool 100
@@ -373,7 +379,7 @@ consume_streams_many()
 			SQL
 			consumed "$1" -t $((calls < 100 ? calls : 100))
 			;;
-		graphile_worker) driver graphile_worker run $(($2 * $3)) $((seconds * 2)) batched ;;
+		graphile_worker) driver graphile_worker run $(($2 * each)) $((seconds * 2)) queues ;;
 		pg_boss) driver pg_boss fetch fifo 100 $(($2 * $3)) $((seconds * 2)) ;;
 	esac
 }
@@ -384,6 +390,8 @@ streams_10000() { consume_streams_many "$1" "$wide" 10; }
 
 worker()
 {
+	local each=$((handled * 10 < 1000 ? handled * 10 : 1000))
+
 	case $1 in
 		spool)
 			queue q "set_handler('q', 'SELECT 1')"
@@ -396,8 +404,8 @@ worker()
 			queue q "set_handler('q', 'SELECT 1')"
 			fill q 100 10
 			drain q 2 1000 >/dev/null
-			fill q 100 $((handled * 10 < 1000 ? handled * 10 : 1000))
-			drain q 2 $((100 * (handled * 10 < 1000 ? handled * 10 : 1000)))
+			fill q 100 "$each"
+			drain q 2 $((100 * each))
 			;;
 		graphile_worker)
 			fill_jobs "$1" "$handled"

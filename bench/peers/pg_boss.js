@@ -25,6 +25,12 @@ async function open(options = {}) {
 	return boss;
 }
 
+async function completed() {
+	const { rows } = await pool.query("SELECT count(*)::int AS jobs FROM pgboss.job WHERE state = 'completed'");
+
+	return rows[0].jobs;
+}
+
 const close = (boss) => boss.stop({ graceful: true, timeout: 30000 });
 
 async function setup() {
@@ -62,12 +68,14 @@ async function work(jobs, seconds) {
 		async (batch) => { meter.count(batch.length); });
 	const rate = await meter.rate(Number(seconds));
 	await close(boss);
+	meter.check(await completed());
 	return rate;
 }
 
 async function fetch(queue, batchSize, jobs, seconds) {
 	const boss = await open();
 	const meter = new Meter(Number(jobs));
+	const done = await completed();
 	const until = now() + Number(seconds) * 1e6;
 
 	meter.count(0);
@@ -78,7 +86,9 @@ async function fetch(queue, batchSize, jobs, seconds) {
 		await boss.complete(queue, batch.map((job) => job.id));
 		meter.count(batch.length);
 	}
+	meter.end();
 	await close(boss);
+	meter.check(await completed() - done);
 	return meter.rate(0);
 }
 

@@ -16,11 +16,18 @@ CREATE TABLE peers.job (id bigserial PRIMARY KEY, payload text);
 -- The payloads of bench.batch, as the peers take them.
 CREATE TABLE peers.batch (texts text[], jsons jsonb[], specs graphile_worker.job_spec[]);
 
-CREATE FUNCTION peers.specs(texts text[], queue text)
+CREATE FUNCTION peers.specs(texts text[], queues text[] = '{}')
 RETURNS graphile_worker.job_spec[]
 LANGUAGE sql AS $$
-    SELECT array_agg(('job', to_json(t), queue, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec)
-      FROM unnest(texts) t
+    SELECT array_agg(('job', to_json(t), q, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec)
+      FROM unnest(texts, queues) u (t, q)
+$$;
+
+-- The headers of messages of pgmq, one for each of the groups.
+CREATE FUNCTION peers.headers(groups text[])
+RETURNS jsonb[]
+LANGUAGE sql AS $$
+    SELECT array_agg(jsonb_build_object('x-pgmq-group', g)) FROM unnest(groups) g
 $$;
 
 -- Events for PgQ with a tick after each so many: a batch is what lies between
