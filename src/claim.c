@@ -31,7 +31,6 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -444,8 +443,7 @@ load_scan(SpoolClaim *claim)
 			n--;
 		if (n < 0)
 			continue;
-		row.packet = (struct varlena *)
-			DatumGetPointer(datumCopy(PointerGetDatum(row.packet), false, -1));
+		spool_row_copy(&row);
 		spool_packet_header(row.packet, &add_job(claim, n, &row)->header);
 		found++;
 		if (n == last)

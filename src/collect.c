@@ -18,19 +18,12 @@
  *			 from the start, made when fewer are found than asked for and at
  *			 least once a second.  Equal times are ordered by number, then by
  *			 arrival.  Identical packets count as one.
- * none		 the same, but each packet is locked and those of other consumers
- *			 are skipped.  Choosing is done under a short lock, so that
- *			 consumers do not fight for the same packets.  Where to start is
- *			 remembered by the backend and forgotten when a transaction aborts.
+ * none		 in unordered.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/xact.h"
-#include "storage/lmgr.h"
-#include "utils/datum.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "dispatch.h"
@@ -53,25 +46,13 @@ typedef struct GroupScan
 	bool		has_ahead;
 } GroupScan;
 
-/* Where a queue without order is looked at from; per backend. */
-typedef struct NoneStart
-{
-	int64		stream;
-	int64		low;
-	TimestampTz looked;
-} NoneStart;
-
-static HTAB *none_starts = NULL;
-
 static void group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick,
 						int64 from, ScanDirection direction, int64 want);
 static bool group_next(GroupScan *group);
-static void copy_packet(SpoolRow *row);
 static int	compare_arrival(const void *a, const void *b);
 static SpoolJob *add_job(SpoolDispatch *d, SpoolPick *pick,
 						 const SpoolRow *row, int32 attempts);
 static bool blocked(SpoolDispatch *d, const SpoolJob *job);
-static void remove_twin(SpoolDispatch *d, const SpoolRow *row);
 static bool note_conflict(SpoolDispatch *d, SpoolPick *pick, GroupScan *group);
 static bool may_pass(SpoolPick *pick, int64 seq, int64 *bound);
 static void collect_sequence(SpoolDispatch *d, SpoolPick *pick, int64 want);
@@ -79,23 +60,8 @@ static void collect_latest(SpoolDispatch *d, SpoolPick *pick);
 static bool collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from,
 							  int64 want);
 static void collect_timestamp(SpoolDispatch *d, SpoolPick *pick, int64 want);
-static int64 collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from,
-							   int64 below, int64 want, int64 *low);
-static void forget_starts(void);
-static void forget_at_abort(XactEvent event, void *arg);
-static void forget_at_subabort(SubXactEvent event, SubTransactionId mine,
-							   SubTransactionId parent, void *arg);
-static void collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want);
 static void drop_jobs(SpoolDispatch *d, SpoolPick *pick, int keep);
 static bool drop_last(SpoolDispatch *d, SpoolPick *pick);
-
-/* Copy a row's packet out of the scan. */
-static void
-copy_packet(SpoolRow *row)
-{
-	row->packet = (struct varlena *)
-		DatumGetPointer(datumCopy(PointerGetDatum(row->packet), false, -1));
-}
 
 static void
 group_begin(GroupScan *group, SpoolDispatch *d, SpoolPick *pick, int64 from,
@@ -134,7 +100,7 @@ group_next(GroupScan *group)
 		{
 			if (!spool_store_scan_next(group->scan, &row))
 				break;
-			copy_packet(&row);
+			spool_row_copy(&row);
 		}
 		if (group->nrows > 0 &&
 			(row.position != group->rows[0].position ||
@@ -208,8 +174,8 @@ spool_collected(SpoolPick *pick, const SpoolRow *row)
 }
 
 /* Remove a packet whose twin was collected. */
-static void
-remove_twin(SpoolDispatch *d, const SpoolRow *row)
+void
+spool_remove_twin(SpoolDispatch *d, const SpoolRow *row)
 {
 	if (d->mode != DISPATCH_PEEK)
 		spool_store_remove(row);
@@ -413,7 +379,7 @@ collect_time_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 want)
 			SpoolRow   *row = &group.rows[i];
 
 			if (spool_collected(pick, row))
-				remove_twin(d, row);
+				spool_remove_twin(d, row);
 			else if (want > 0 && !stopped && row->packet_id <= d->mark)
 				stopped = !spool_collect_one(d, pick, row, 0, &want);
 		}
@@ -437,123 +403,6 @@ collect_timestamp(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	}
 	pick->state.looked = now;
 	(void) collect_time_from(d, pick, PG_INT64_MIN, want);
-}
-
-/* Transaction callbacks: what was removed may be back. */
-static void
-forget_at_abort(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_ABORT)
-		forget_starts();
-}
-
-static void
-forget_at_subabort(SubXactEvent event, SubTransactionId mine,
-				   SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_starts();
-}
-
-/* Forget where queues without order are looked at from. */
-static void
-forget_starts(void)
-{
-	HASH_SEQ_STATUS seq;
-	NoneStart  *start;
-
-	if (none_starts == NULL)
-		return;
-	hash_seq_init(&seq, none_starts);
-	while ((start = hash_seq_search(&seq)) != NULL)
-		start->looked = 0;
-}
-
-/*
- * Lock and collect packets nobody else consumes, from a position to below
- * another.  *low gets a position below which only removed packets were seen.
- * Returns how many jobs are still wanted.
- */
-static int64
-collect_none_from(SpoolDispatch *d, SpoolPick *pick, int64 from, int64 below,
-				  int64 want, int64 *low)
-{
-	SpoolScan  *scan = &d->tables->packets;
-	SpoolRow	row;
-	bool		skipped = false;
-
-	spool_store_seek(scan, pick->stream.id, from, PG_INT64_MAX,
-					 ForwardScanDirection, 0);
-	while (spool_store_scan_next(scan, &row) && row.position < below)
-	{
-		bool		twin = spool_collected(pick, &row);
-
-		if (!twin && (want <= 0 || spool_dispatch_full(d)))
-			break;
-		if (!skipped)
-			*low = row.position;
-		if (row.packet_id > d->mark ||
-			(d->mode != DISPATCH_PEEK && !spool_store_lock(scan, &row)))
-		{
-			skipped = true;
-			continue;
-		}
-		if (twin)
-		{
-			remove_twin(d, &row);
-			continue;
-		}
-		copy_packet(&row);
-		if (!spool_collect_one(d, pick, &row, 0, &want))
-			skipped = true;
-	}
-	return want;
-}
-
-/* Collect packets of a queue without order. */
-static void
-collect_none(SpoolDispatch *d, SpoolPick *pick, int64 want)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	Oid			class = spool_relation_oid("queue");
-	int64		below = PG_INT64_MAX;
-	NoneStart  *start;
-	bool		found;
-
-	if (none_starts == NULL)
-	{
-		HASHCTL		info;
-
-		memset(&info, 0, sizeof(info));
-		info.keysize = sizeof(int64);
-		info.entrysize = sizeof(NoneStart);
-		none_starts = hash_create("spool queues without order", 16, &info,
-								  HASH_ELEM | HASH_BLOBS);
-		RegisterXactCallback(forget_at_abort, NULL);
-		RegisterSubXactCallback(forget_at_subabort, NULL);
-	}
-	start = hash_search(none_starts, &pick->stream.id, HASH_ENTER, &found);
-	if (!found)
-		start->looked = 0;
-
-	pick->ended = true;
-	if (d->mode != DISPATCH_PEEK)
-		LockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
-	if (!TimestampDifferenceExceeds(start->looked, now, 1000))
-	{
-		below = start->low;
-		want = collect_none_from(d, pick, below, PG_INT64_MAX, want,
-								 &start->low);
-	}
-	if (want > 0)
-	{
-		start->looked = now;
-		want = collect_none_from(d, pick, PG_INT64_MIN, below, want,
-								 &start->low);
-	}
-	pick->exhausted = want > 0;
-	if (d->mode != DISPATCH_PEEK)
-		UnlockDatabaseObject(class, d->queue->id, 2, ExclusiveLock);
 }
 
 /*
@@ -613,7 +462,7 @@ spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want)
 			collect_timestamp(d, pick, want);
 			break;
 		case ORDER_NONE:
-			collect_none(d, pick, want);
+			spool_collect_unordered(d, pick, want);
 			break;
 	}
 }

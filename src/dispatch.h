@@ -136,11 +136,16 @@ typedef struct SpoolDispatch
 /* collect.c */
 extern void spool_collect(SpoolDispatch *d, SpoolPick *pick, int64 want);
 extern int64 spool_collect_ahead(SpoolDispatch *d, SpoolPick *pick, int64 want);
+extern void spool_remove_twin(SpoolDispatch *d, const SpoolRow *row);
 extern bool spool_collected(SpoolPick *pick, const SpoolRow *row);
 extern bool spool_dispatch_full(SpoolDispatch *d);
 extern bool spool_collect_one(SpoolDispatch *d, SpoolPick *pick,
 							  const SpoolRow *row, int32 attempts,
 							  int64 *want);
+
+/* unordered.c */
+extern void spool_collect_unordered(SpoolDispatch *d, SpoolPick *pick,
+									int64 want);
 
 /* round.c */
 extern bool spool_round_begin(SpoolDispatch *d, char **start, char **end);

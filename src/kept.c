@@ -23,7 +23,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -181,9 +180,7 @@ spool_kept_add_range(int64 stream, int64 from, int64 below, const char *state,
 		{
 			/* not the scan: it goes on when this memory is gone */
 			old = MemoryContextSwitchTo(context);
-			rows[n].packet = (struct varlena *)
-				DatumGetPointer(datumCopy(PointerGetDatum(rows[n].packet),
-										  false, -1));
+			spool_row_copy(&rows[n]);
 			MemoryContextSwitchTo(old);
 		}
 		spool_kept_append(places, kept, n);

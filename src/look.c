@@ -14,7 +14,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 
 #include "args.h"
 #include "kept.h"
@@ -214,8 +213,7 @@ list_stream(Listing *listing, SpoolStream *stream)
 
 		CHECK_FOR_INTERRUPTS();
 		row = next;
-		row.packet = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(row.packet),
-																  false, -1));
+		spool_row_copy(&row);
 		more = spool_store_scan_next(&scan, &next);
 		other = more && by_number && next_is_other(&row, &next);
 		state = row_state(listing, &walk, &row, conflict || other);

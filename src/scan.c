@@ -20,6 +20,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
@@ -234,4 +235,12 @@ spool_scan_row(SpoolRow *row, TupleTableSlot *slot)
 	row->packet = (struct varlena *)
 		DatumGetPointer(slot->tts_values[STORE_PACKET - 1]);
 	row->tid = slot->tts_tid;
+}
+
+/* Copy a row's packet out of the scan. */
+void
+spool_row_copy(SpoolRow *row)
+{
+	row->packet = (struct varlena *)
+		DatumGetPointer(datumCopy(PointerGetDatum(row->packet), false, -1));
 }

@@ -23,7 +23,6 @@
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 
@@ -219,9 +218,8 @@ find_conflict(SpoolStreamStat *stat)
 		if (first == NULL)
 		{
 			first_id = row.packet_id;
-			first = (struct varlena *)
-				DatumGetPointer(datumCopy(PointerGetDatum(row.packet), false,
-										  -1));
+			spool_row_copy(&row);
+			first = row.packet;
 		}
 		else if (!spool_same_packet(first, row.packet))
 		{

@@ -32,7 +32,6 @@
 #include "executor/executor.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -175,9 +174,7 @@ find_removed(int64 packet_id, SpoolRow *row)
 		/* after a rollback to a savepoint another packet may lie there */
 		if (!TTS_EMPTY(slot) && row->packet_id == packet_id)
 		{
-			row->packet = (struct varlena *)
-				DatumGetPointer(datumCopy(PointerGetDatum(row->packet),
-										  false, -1));
+			spool_row_copy(row);
 			found = true;
 		}
 		ExecDropSingleTupleTableSlot(slot);
