@@ -175,6 +175,7 @@ find_removed(int64 packet_id, SpoolRow *row)
 		if (!TTS_EMPTY(slot) && row->packet_id == packet_id)
 		{
 			spool_row_copy(row);
+			row->segment = entry->segment;
 			found = true;
 		}
 		ExecDropSingleTupleTableSlot(slot);

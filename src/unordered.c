@@ -56,7 +56,7 @@ static void
 forget_starts(void)
 {
 	HASH_SEQ_STATUS seq;
-	Start  *start;
+	Start	   *start;
 
 	if (starts == NULL)
 		return;
@@ -113,7 +113,7 @@ spool_collect_unordered(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			class = spool_relation_oid("queue");
 	int64		below = PG_INT64_MAX;
-	Start  *start;
+	Start	   *start;
 	bool		found;
 
 	if (starts == NULL)
