@@ -19,12 +19,12 @@
 #include "spool.h"
 
 /* Where a queue is looked at from; per backend. */
-typedef struct Start
+typedef struct QueueStart
 {
 	int64		stream;
 	int64		low;
 	TimestampTz looked;
-} Start;
+} QueueStart;
 
 static HTAB *starts = NULL;
 
@@ -56,7 +56,7 @@ static void
 forget_starts(void)
 {
 	HASH_SEQ_STATUS seq;
-	Start	   *start;
+	QueueStart *start;
 
 	if (starts == NULL)
 		return;
@@ -113,7 +113,7 @@ spool_collect_unordered(SpoolDispatch *d, SpoolPick *pick, int64 want)
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			class = spool_relation_oid("queue");
 	int64		below = PG_INT64_MAX;
-	Start	   *start;
+	QueueStart *start;
 	bool		found;
 
 	if (starts == NULL)
@@ -122,9 +122,9 @@ spool_collect_unordered(SpoolDispatch *d, SpoolPick *pick, int64 want)
 
 		memset(&info, 0, sizeof(info));
 		info.keysize = sizeof(int64);
-		info.entrysize = sizeof(Start);
+		info.entrysize = sizeof(QueueStart);
 		starts = hash_create("spool queues without order", 16, &info,
-								  HASH_ELEM | HASH_BLOBS);
+							 HASH_ELEM | HASH_BLOBS);
 		RegisterXactCallback(forget_at_abort, NULL);
 		RegisterSubXactCallback(forget_at_subabort, NULL);
 	}
