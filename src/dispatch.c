@@ -5,9 +5,10 @@
  * The caller holds the queue's lock (QUEUE_CONSUME, or QUEUE_OVERRIDE for an
  * order override, which thereby is alone).  Streams are tried in order of
  * their names, beginning after the one where the last look ended (round.c),
- * without those that are known to be idle where many are (around.c); one that another transaction consumes is skipped.  Each stream picked is
- * locked to the end of the transaction, its newest state is read after that,
- * and its packets are collected by the rules in collect.c.
+ * without those that are known to be idle where many are (around.c); one that
+ * another transaction consumes is skipped.  Each stream picked is locked to
+ * the end of the transaction, its newest state is read after that, and its
+ * packets are collected by the rules in collect.c.
  *
  * A state that names an owner means that jobs of the stream run.  What a dead
  * one left is taken over first (reclaim.c).

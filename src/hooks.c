@@ -11,9 +11,11 @@
  * do such a thing are listened to.
  *
  * COMMIT PREPARED and ROLLBACK PREPARED: what the transaction did is not known
- * here, so all queues are looked at; that is announced before it is done.  CREATE, ALTER and DROP EXTENSION, and
- * statements that change what a role may do: managers look again whether the
- * extension is there, and whether owners can run jobs.
+ * here, so all queues are looked at; that is announced before it is done.
+ *
+ * CREATE, ALTER and DROP EXTENSION, and statements that change what a role may
+ * do: managers look again whether the extension is there, and whether owners
+ * can run jobs.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

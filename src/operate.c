@@ -7,9 +7,9 @@
  * claim or a program that runs), reads the newest state and appends one.
  * Who moves a cursor past numbers that may still come also waits for writers
  * that have not committed: by the queue's numbers lock if senders number the
- * stream, else until the numbers below are settled (numbering.c).  The stream's lock comes
- * first, as in a transaction that takes and then writes.  What was done is
- * recorded in spool.action.
+ * stream, else until the numbers below are settled (numbering.c).  The
+ * stream's lock comes first, as in a transaction that takes and then writes.
+ * What was done is recorded in spool.action.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -2,9 +2,9 @@
  * survive.c
  *	  What of a segment is still needed, and moving it to the old segment.
  *
- * Needed are packets that wait or run and the newest state of each stream.  What is
- * not, never is again: a cursor goes back only over packets that are stored
- * anew (operate.c).
+ * Needed are packets that wait or run and the newest state of each stream.
+ * What is not, never is again: a cursor goes back only over packets that are
+ * stored anew (operate.c).
  *
  * A walk goes through the streams that a segment has rows of, in steps of so
  * many streams, rows and bytes at the most, each in a transaction.  Rows are
@@ -120,7 +120,12 @@ static bool move_row(Step *step, SpoolPart *part);
 static void move_state(Step *step, const Found *found);
 static void move_packets(Step *step, const Found *found);
 static void remove_packets(Step *step, const Found *found);
+static void move_stream(Step *step, int64 stream);
 static bool some_consumed(const Step *step, const Found *found);
+static void clear_stream(Step *step, int64 stream);
+static void see_stream(Step *step, int64 stream);
+static bool make_step(SpoolWalk *walk,
+					  void (*visit) (Step *step, int64 stream));
 static Sample *read_sample(Step *step, double share, uint64 *n);
 
 /* Begin a step of a walk, in a memory context of its own. */
@@ -418,37 +423,18 @@ remove_packets(Step *step, const Found *found)
 	}
 }
 
-/*
- * Make a step of moving what is needed to the old segment; false at the end.
- * A stream that filled the step is entered again.
- */
-bool
-spool_survivors_move(SpoolWalk *walk)
+/* Move what is needed of a stream to the old segment. */
+static void
+move_stream(Step *step, int64 stream)
 {
-	Step		step;
-	int64		stream = 0;
+	Found		found;
 
-	step_begin(&step, walk);
-	while (!step_full(&step) && (stream = next_stream(&step)) != END_OF_STREAMS)
-	{
-		Found		found;
-
-		CHECK_FOR_INTERRUPTS();
-		step.nstreams++;
-		if (look_at(&step, stream, &found) && lock(&step, stream, &found))
-		{
-			if (found.has_state)
-				move_state(&step, &found);
-			if (found.has_packets)
-				move_packets(&step, &found);
-			if (step_full(&step))
-				break;
-		}
-		step.walk.stream = stream;
-	}
-	*walk = step.walk;
-	step_end(&step);
-	return stream != END_OF_STREAMS;
+	if (!look_at(step, stream, &found) || !lock(step, stream, &found))
+		return;
+	if (found.has_state)
+		move_state(step, &found);
+	if (found.has_packets)
+		move_packets(step, &found);
 }
 
 /* Whether some packets that were found are consumed. */
@@ -459,9 +445,32 @@ some_consumed(const Step *step, const Found *found)
 		found->first < found->state.next && !running_below(&found->state);
 }
 
-/* Make a step of removing consumed packets from the old segment. */
-bool
-spool_consumed_remove(SpoolWalk *walk)
+/* Remove consumed packets of a stream from the old segment. */
+static void
+clear_stream(Step *step, int64 stream)
+{
+	Found		found;
+
+	if (look_at(step, stream, &found) && some_consumed(step, &found) &&
+		lock(step, stream, &found) && some_consumed(step, &found))
+		remove_packets(step, &found);
+}
+
+/* See whether anything of a stream is needed; if so, the walk has left it. */
+static void
+see_stream(Step *step, int64 stream)
+{
+	Found		found;
+
+	step->walk.left = step->walk.left || look_at(step, stream, &found);
+}
+
+/*
+ * Make a step of a walk; false at the end.  A stream that filled the step is
+ * entered again.
+ */
+static bool
+make_step(SpoolWalk *walk, void (*visit) (Step *step, int64 stream))
 {
 	Step		step;
 	int64		stream = 0;
@@ -469,17 +478,11 @@ spool_consumed_remove(SpoolWalk *walk)
 	step_begin(&step, walk);
 	while (!step_full(&step) && (stream = next_stream(&step)) != END_OF_STREAMS)
 	{
-		Found		found;
-
 		CHECK_FOR_INTERRUPTS();
+		visit(&step, stream);
+		if (step_full(&step))
+			break;
 		step.nstreams++;
-		if (look_at(&step, stream, &found) && some_consumed(&step, &found) &&
-			lock(&step, stream, &found) && some_consumed(&step, &found))
-		{
-			remove_packets(&step, &found);
-			if (step_full(&step))
-				break;
-		}
 		step.walk.stream = stream;
 	}
 	*walk = step.walk;
@@ -487,33 +490,30 @@ spool_consumed_remove(SpoolWalk *walk)
 	return stream != END_OF_STREAMS;
 }
 
+/* Make a step of moving what is needed to the old segment; false at the end. */
+bool
+spool_survivors_move(SpoolWalk *walk)
+{
+	return make_step(walk, move_stream);
+}
+
+/* Make a step of removing consumed packets from the old segment. */
+bool
+spool_consumed_remove(SpoolWalk *walk)
+{
+	return make_step(walk, clear_stream);
+}
+
 /* Whether anything in a segment is needed. */
 bool
 spool_survivors_any(int segment)
 {
 	SpoolWalk	walk = {.segment = segment};
-	bool		any = false;
-	int64		stream = 0;
+	bool		more = true;
 
-	do
-	{
-		Step		step;
-
-		step_begin(&step, &walk);
-		while (!any && !step_full(&step) &&
-			   (stream = next_stream(&step)) != END_OF_STREAMS)
-		{
-			Found		found;
-
-			CHECK_FOR_INTERRUPTS();
-			step.nstreams++;
-			any = look_at(&step, stream, &found);
-			step.walk.stream = stream;
-		}
-		walk = step.walk;
-		step_end(&step);
-	} while (!any && stream != END_OF_STREAMS);
-	return any;
+	while (more && !walk.left)
+		more = make_step(&walk, see_stream);
+	return walk.left;
 }
 
 /* Read the packets on some pages of the segment, in order of streams. */
