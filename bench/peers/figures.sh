@@ -57,7 +57,7 @@ waiting()
 	esac
 }
 
-# fill CONTESTANT THOUSANDS [BATCH]: so many jobs, in one stream where there are
+# fill_jobs CONTESTANT THOUSANDS [BATCH]: so many jobs, in one stream where there are
 # streams; for PgQ with a tick after each BATCH.  Functions that put jobs depend
 # on i, so that they are called for each.
 fill_jobs()
@@ -217,6 +217,19 @@ enqueue_single()
 }
 enqueue_streams() { enqueue_single_in "$1" 100; }
 
+# put_batch CONTESTANT [SLICE]: a peer's statement that puts the batch, or a
+# slice of it
+put_batch()
+{
+	case $1 in
+		table) echo "INSERT INTO peers.job (payload) SELECT t FROM peers.batch, unnest(texts${2:-}) t;" ;;
+		pgq) echo "SELECT count(pgq.insert_event('q', 'job', t)) FROM peers.batch, unnest(texts${2:-}) t;" ;;
+		pgmq) echo "SELECT count(*) FROM peers.batch, pgmq.send_batch('q', jsons${2:-});" ;;
+		graphile_worker) echo "SELECT count(*) FROM peers.batch, graphile_worker.add_jobs(specs${2:-});" ;;
+		pg_boss) echo "INSERT INTO pgboss.job (name, data) SELECT 'q', j FROM peers.batch, unnest(jsons${2:-}) j;" ;;
+	esac
+}
+
 # 1,000 jobs in a transaction
 enqueue_many()
 {
@@ -226,11 +239,7 @@ enqueue_many()
 			cat "$bench/enqueue_many.sql"
 			;;
 		insert) cat "$bench/insert_many.sql" ;;
-		table) echo "INSERT INTO peers.job (payload) SELECT t FROM peers.batch, unnest(texts) t;" ;;
-		pgq) echo "SELECT count(pgq.insert_event('q', 'job', t)) FROM peers.batch, unnest(texts) t;" ;;
-		pgmq) echo "SELECT count(*) FROM peers.batch, pgmq.send_batch('q', jsons);" ;;
-		graphile_worker) echo "SELECT count(*) FROM peers.batch, graphile_worker.add_jobs(specs);" ;;
-		pg_boss) echo "INSERT INTO pgboss.job (name, data) SELECT 'q', j FROM peers.batch, unnest(jsons) j;" ;;
+		*) put_batch "$1" ;;
 	esac >"$files/statement"
 	enqueued "$1" 1000 -t "$batches"
 }
@@ -275,7 +284,11 @@ commits()
 	PGOPTIONS="$PGOPTIONS -c statement_timeout=1s" $put 2>/dev/null || true
 	before=$(waiting "$1")
 	take_one "$1"
-	[ "$(waiting "$1")" = "$before" ] && echo 1 || echo 0
+	if [ "$(waiting "$1")" = "$before" ]; then
+		echo 1
+	else
+		echo 0
+	fi
 	let_go
 }
 
@@ -359,13 +372,15 @@ consume_100() { consume_many "$1" 100; }
 consume_1000() { consume_many "$1" 1000; }
 
 # consume_streams_many CONTESTANT STREAMS JOBS: in batches of 100, JOBS in each
-# stream.  Some peers look at all that waits: of pgmq at most 100 batches are
-# read, and graphile-worker has at most 100 jobs in each.
+# stream.  The peers look at all that waits: of pgmq at most 100 batches are
+# read, and the others have at most 100 jobs in each.
 consume_streams_many()
 {
 	local calls=$(($2 * $3 * 9 / 1000)) each=$3
 
-	[ "$1" != graphile_worker ] || [ "$each" -le 100 ] || each=100
+	case $1 in
+		graphile_worker | pg_boss) each=$((each < 100 ? each : 100)) ;;
+	esac
 	fill_streams "$1" "$2" "$each"
 	case $1 in
 		spool)
@@ -380,7 +395,7 @@ consume_streams_many()
 			consumed "$1" -t $((calls < 100 ? calls : 100))
 			;;
 		graphile_worker) driver graphile_worker run $(($2 * each)) $((seconds * 2)) queues ;;
-		pg_boss) driver pg_boss fetch fifo 100 $(($2 * $3)) $((seconds * 2)) ;;
+		pg_boss) driver pg_boss fetch fifo 100 $(($2 * each)) $((seconds * 2)) ;;
 	esac
 }
 streams_100() { consume_streams_many "$1" 100 $((wide / 10)); }
@@ -470,11 +485,7 @@ write_ahead()
 		insert) echo "INSERT INTO bench.many SELECT stream, n, n, n, NULL, 0, packet FROM
 			(SELECT i / 10 AS stream, nextval('bench.number') AS n, packets[i + 1] AS packet
 				FROM bench.batch, generate_series(0, 99) i) numbered;" ;;
-		table) echo "INSERT INTO peers.job (payload) SELECT t FROM peers.batch, unnest(texts[1:100]) t;" ;;
-		pgq) echo "SELECT count(pgq.insert_event('q', 'job', t)) FROM peers.batch, unnest(texts[1:100]) t;" ;;
-		pgmq) echo "SELECT count(*) FROM peers.batch, pgmq.send_batch('q', jsons[1:100]);" ;;
-		graphile_worker) echo "SELECT count(*) FROM peers.batch, graphile_worker.add_jobs(specs[1:100]);" ;;
-		pg_boss) echo "INSERT INTO pgboss.job (name, data) SELECT 'q', j FROM peers.batch, unnest(jsons[1:100]) j;" ;;
+		*) put_batch "$1" "[1:100]" ;;
 	esac >"$files/statement"
 	sql "" CHECKPOINT
 	before=$(bytes_and_dead)
@@ -515,15 +526,15 @@ bytes_and_dead()
 
 # ---- a held snapshot ----
 
-# held CONTESTANT SNAPSHOT TURN: $held_rounds rounds of one-job takes in one
-# session, with or without a snapshot that another holds; the rate of each
-# goes to the results, the bytes on disk at the end are printed.  A peer that
-# takes longer than $patience seconds does not end its rounds.
+# held CONTESTANT SNAPSHOT TURN: $held_rounds rounds of one-job takes, each in a
+# session, with or without a snapshot that another holds; the rate of each goes
+# to the results, the bytes on disk at the end are printed.  A peer that takes
+# longer than $patience seconds does not end its rounds.
 held()
 {
-	local contestant=$1 snapshot=$2 turn=$3 round spent=0
+	local contestant=$1 snapshot=$2 turn=$3 round spent=0 thousands=$((held_rounds * held_takes / 1000 + 1))
 
-	fill_jobs "$contestant" $((held_rounds * held_takes / 1000 + 1))
+	fill_jobs "$contestant" "$thousands"
 	statement_of "$contestant" 1
 	[ "$snapshot" = no ] || hold ""
 	for ((round = 1; round <= held_rounds; round++)); do
@@ -532,8 +543,8 @@ held()
 		spent=$((spent + $(awk -v n="$held_takes" '/^tps/ { print int(n * 1000 / $3) }' "$files/pgbench")))
 		[[ $contestant = spool* ]] || [ $spent -lt $((patience * 1000)) ] || break
 	done
-	expect "$(waiting "$contestant")" $(((held_rounds * held_takes / 1000 + 1) * 1000 - (round > held_rounds ? held_rounds : round) * held_takes)) \
-		"$contestant: jobs left"
+	[ "$round" -le "$held_rounds" ] || round=$held_rounds
+	expect "$(waiting "$contestant")" $((thousands * 1000 - round * held_takes)) "$contestant: jobs left"
 	sql "" "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind = 'r' AND n.nspname = '$(schema_of "$contestant")'"
 	[ "$snapshot" = no ] || let_go
