@@ -30,10 +30,12 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 
+#include "birth.h"
 #include "known.h"
 #include "numbers.h"
 #include "shared.h"
 #include "spool.h"
+#include "unborn.h"
 
 typedef enum PendingKind
 {
@@ -359,7 +361,11 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			spool_unborn_make_all();
 			announce();
+			return;
+		case XACT_EVENT_PRE_PREPARE:
+			spool_unborn_make_all();
 			return;
 		case XACT_EVENT_COMMIT:
 			(void) spool_numbers_release(true);
@@ -378,6 +384,8 @@ at_transaction_end(XactEvent event, void *arg)
 		default:
 			return;
 	}
+	spool_birth_leave();
+	spool_unborn_end();
 	npending = 0;
 	pending_everything = pending_database = pending_extension = false;
 	pending_upkeep = false;

@@ -87,6 +87,7 @@ static void begin(SpoolQueue *queue, const SpoolStream *stream, bool by_queue,
 				  RowUse use, NumberingRow *row);
 static int64 first_unused(SpoolQueue *queue, const SpoolStream *stream,
 						  int64 from);
+static int64 first_in_memory(SpoolQueue *queue, const SpoolStream *stream);
 static int64 next_under_lock(SpoolQueue *queue, const SpoolStream *stream,
 							 int count);
 static void check_given(SpoolGiven given, SpoolQueue *queue,
@@ -318,6 +319,22 @@ what_is_known(const NumberingRow *row)
 }
 
 /*
+ * The first number of a stream that is not in shared memory, under the lock of
+ * who reads it.  One that this transaction is to make has none in use if
+ * nobody else has made it by now: who had numbers before is visible.
+ */
+static int64
+first_in_memory(SpoolQueue *queue, const SpoolStream *stream)
+{
+	SpoolStream made;
+
+	if (spool_stream_unborn(stream) &&
+		!spool_stream_by_id(queue, stream->id, &made))
+		return 1;
+	return first_unused(queue, stream, 0);
+}
+
+/*
  * Give numbers of a stream in shared memory where it may not be yet.  next: no
  * number below it, or -1.
  */
@@ -333,7 +350,7 @@ give_first(SpoolQueue *queue, const SpoolStream *stream, int count,
 		given = spool_numbers_give(stream->id, count, -1, checked, first);
 	if (given == NUMBERS_MISSING)
 	{
-		next = Max(next, first_unused(queue, stream, 0));
+		next = Max(next, first_in_memory(queue, stream));
 		given = spool_numbers_give(stream->id, count, next, checked, first);
 	}
 	UnlockDatabaseObject(class, (Oid) stream->id, LOCK_FIRST, ExclusiveLock);
@@ -347,7 +364,7 @@ give_first(SpoolQueue *queue, const SpoolStream *stream, int count,
 int64
 spool_numbering_next(SpoolQueue *queue, const SpoolStream *stream, int count)
 {
-	NumberingRow row;
+	NumberingRow row = {.numbering = NUMBERED_BY_QUEUE};
 	SpoolGiven	given;
 	int64		first;
 
@@ -360,7 +377,8 @@ spool_numbering_next(SpoolQueue *queue, const SpoolStream *stream, int count)
 							   &first);
 	if (given == NUMBERS_MISSING)
 	{
-		begin(queue, stream, true, ROW_WAIT, &row);
+		if (!spool_stream_unborn(stream))
+			begin(queue, stream, true, ROW_WAIT, &row);
 		given = spool_numbers_give(stream->id, count, -1, what_is_known(&row),
 								   &first);
 		if (given == NUMBERS_MISSING)

@@ -37,6 +37,7 @@
 #include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
+#include "unborn.h"
 
 #define MSECS_PER_DAY_F 86400000.0
 
@@ -348,7 +349,11 @@ refuse_read_only(SpoolQueue *queue)
 						queue->name)));
 }
 
-/* Open a queue for a verb: check the right, lock it, check again. */
+/*
+ * Open a queue for a verb: check the right, lock it, check again.  What other
+ * verbs than producers look at has the streams that this transaction is to
+ * make.
+ */
 SpoolQueue *
 spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
 {
@@ -362,6 +367,8 @@ spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("queue \"%s\" does not exist", text_to_cstring(name))));
 	spool_queue_check(queue, right);
+	if (right != SPOOL_WRITE)
+		spool_unborn_make(queue->id);
 	return queue;
 }
 

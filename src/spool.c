@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "birth.h"
 #include "compat.h"
 #include "hooks.h"
 #include "key.h"
@@ -17,6 +18,7 @@
 #include "program.h"
 #include "rotate.h"
 #include "shared.h"
+#include "unborn.h"
 
 PG_MODULE_MAGIC;
 
@@ -32,6 +34,8 @@ _PG_init(void)
 	spool_rotate_init();
 	spool_shmem_init();
 	spool_numbers_init();
+	spool_birth_init();
+	spool_unborn_init();
 	spool_hint_init();
 	spool_hooks_init();
 	spool_launcher_init();

@@ -6,7 +6,8 @@
  * transaction, and never changed, so that locking writes no new version and
  * its place holds.  Producers do not lock it: they never wait for consumers,
  * nor consumers for producers (numbering.c).  A stream and its first state
- * are written together.  Who finds a stream must lock it
+ * are written together: at once (spool_stream_get), or by producers when they
+ * commit (unborn.c).  Who finds a stream must lock it
  * before it reads the state it decides by (store.c states the snapshot rule).
  * Who consumes many streams opens what it needs of all of them once.
  *
@@ -27,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "birth.h"
 #include "queue.h"
 #include "shmem.h"
 #include "spiutil.h"
@@ -34,6 +36,7 @@
 #include "state.h"
 #include "store.h"
 #include "stream.h"
+#include "unborn.h"
 
 /* Columns of spool.stream and of the index by name. */
 enum
@@ -203,34 +206,66 @@ spool_stream_by_id(SpoolQueue *queue, int64 id, SpoolStream *stream)
 	return spool_stream_read(id, stream, &queue_id) && queue_id == queue->id;
 }
 
-/*
- * Find a stream or create it with its first state.  Waits for a transaction
- * that is creating the same one.
- */
+/* 22023 for a name that no stream can have. */
 void
-spool_stream_get(SpoolQueue *queue, const char *name, SpoolStream *stream)
+spool_stream_check_name(const char *name)
 {
-	static SpoolPlan plan = {
-		"INSERT INTO spool.stream (id, queue, name)"
-		" VALUES (nextval('spool.stream_id_seq'), $1, $2)"
-		" ON CONFLICT DO NOTHING",
-		SPI_OK_INSERT, PLAN_ARGS(INT4OID, TEXTOID)
-	};
-	SpoolState	state;
-	Datum		values[2];
-	bool		created;
-
-	if (spool_stream_find(queue, name, stream))
-		return;
 	if (strlen(name) > SPOOL_MAX_STREAM_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream name is too long"),
 				 errdetail("A stream's name has at most %d bytes.",
 						   SPOOL_MAX_STREAM_NAME)));
+}
 
-	values[0] = Int32GetDatum(queue->id);
-	values[1] = CStringGetTextDatum(name);
+/*
+ * Find a stream or create it at once.  Waits for a transaction that is
+ * creating the same one.
+ */
+void
+spool_stream_get(SpoolQueue *queue, const char *name, SpoolStream *stream)
+{
+	VirtualTransactionId other;
+	int64		id;
+
+	if (spool_stream_find(queue, name, stream))
+		return;
+	spool_stream_check_name(name);
+
+	spool_unborn_make(queue->id);
+	id = spool_nextval("stream_id_seq");
+	while (!spool_stream_find(queue, name, stream))
+	{
+		if (spool_birth_enter(queue->id, name, false, &id,
+							  &other) != BIRTH_WAIT)
+		{
+			spool_stream_make(queue, name, id, stream);
+			return;
+		}
+		(void) VirtualXactLock(other, true);
+	}
+}
+
+/*
+ * Create a stream with its first state, unless it is there.  Waits for a
+ * transaction that has inserted it.
+ */
+void
+spool_stream_make(SpoolQueue *queue, const char *name, int64 id,
+				  SpoolStream *stream)
+{
+	static SpoolPlan plan = {
+		"INSERT INTO spool.stream (id, queue, name) VALUES ($1, $2, $3)"
+		" ON CONFLICT DO NOTHING",
+		SPI_OK_INSERT, PLAN_ARGS(INT8OID, INT4OID, TEXTOID)
+	};
+	SpoolState	state;
+	Datum		values[3];
+	bool		created;
+
+	values[0] = Int64GetDatum(id);
+	values[1] = Int32GetDatum(queue->id);
+	values[2] = CStringGetTextDatum(name);
 	created = spool_exec_alone(&plan, values, NULL) == 1;
 	if (!spool_stream_find(queue, name, stream))
 		ereport(ERROR,

@@ -27,6 +27,9 @@ typedef struct SpoolStream
 	ItemPointerData tid;		/* of its row, which never moves */
 } SpoolStream;
 
+/* Whether the stream's row is still to be made; see unborn.c. */
+#define spool_stream_unborn(stream) (!ItemPointerIsValid(&(stream)->tid))
+
 /* What a look for work, or a settlement, of many streams uses. */
 typedef struct SpoolTables
 {
@@ -55,6 +58,9 @@ extern bool spool_stream_find(SpoolQueue *queue, const char *name,
 extern bool spool_stream_read(int64 id, SpoolStream *stream, int32 *queue);
 extern bool spool_stream_by_id(SpoolQueue *queue, int64 id,
 							   SpoolStream *stream);
+extern void spool_stream_check_name(const char *name);
+extern void spool_stream_make(SpoolQueue *queue, const char *name, int64 id,
+							  SpoolStream *stream);
 extern void spool_stream_get(SpoolQueue *queue, const char *name,
 							 SpoolStream *stream);
 extern bool spool_stream_lock(const SpoolStream *stream, LockWaitPolicy wait);

@@ -41,6 +41,7 @@
 #include "store.h"
 #include "stream.h"
 #include "tally.h"
+#include "unborn.h"
 #include "write.h"
 
 #define NANOS_PER_SECOND INT64CONST(1000000000)
@@ -91,10 +92,10 @@ spool_store_payloads(SpoolQueue *queue, const char *stream_name,
 	SpoolRow   *rows;
 	int64		first = 0;
 
-	spool_stream_get(queue, one_stream ? "" : stream_name, &stream);
+	spool_unborn_get(queue, one_stream ? "" : stream_name, &stream);
 	if (queue->order == ORDER_SEQUENCE)
 		first = spool_numbering_next(queue, &stream, payloads->count);
-	else if (!one_stream)
+	else if (!one_stream && !spool_stream_unborn(&stream))
 		spool_numbering_begin(queue, &stream, true);
 	/* also of numbers that are not used: others may wait for their end */
 	spool_hint(queue->id, stream.id);
