@@ -140,9 +140,12 @@ SELECT is((SELECT count(*) FROM spool.ls('many sequence', max_rows => 5)), 5::bi
 -- a minute after the rest was moved.
 CREATE PROCEDURE pg_temp.maintain() LANGUAGE plpgsql AS $$
 BEGIN
-    FOR i IN 1 .. 4 LOOP
+    FOR i IN 1 .. 100 LOOP
         CALL spool.maintain();
+        EXIT WHEN NOT EXISTS (SELECT FROM spool.segment WHERE closed_at IS NOT NULL);
         UPDATE spool.segment SET moved_at = moved_at - interval '1 min', emptied_at = emptied_at - interval '1 min';
+        COMMIT;
+        IF i > 4 THEN PERFORM pg_sleep(0.1); END IF;	-- the manager, or a vacuum, is at it
     END LOOP;
 END $$;
 CREATE FUNCTION pg_temp.stored(queue text) RETURNS bigint LANGUAGE sql AS $$SELECT count(*) FROM spool.store s JOIN spool.stream t ON t.id = s.stream JOIN spool.queue q ON q.id = t.queue WHERE q.name = $1$$;
