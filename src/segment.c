@@ -124,25 +124,19 @@ is_moved(int segment)
 	return moved[segment];
 }
 
-/* The segment to append to, as far as this backend was told. */
-int
-spool_segment_current(void)
-{
-	learn();
-	return current;
-}
-
-/* The same, locked for appending to one of its tables. */
+/* The segment to append to; its table is locked for that. */
 int
 spool_segment_lock(SpoolIndex which)
 {
 	int			segment;
 
+	learn();
 	do
 	{
-		segment = spool_segment_current();
+		segment = current;
 		LockRelationOid(spool_segment_heap(which, segment), RowExclusiveLock);
-	} while (segment != spool_segment_current());
+		learn();
+	} while (segment != current);
 	return segment;
 }
 

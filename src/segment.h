@@ -41,7 +41,6 @@ typedef struct SpoolPart
 	int64		empty;			/* serial of a snapshot that saw no rows */
 } SpoolPart;
 
-extern int	spool_segment_current(void);
 extern int	spool_segment_lock(SpoolIndex which);
 extern void spool_segment_changed(void);
 extern Oid	spool_segment_heap(SpoolIndex which, int segment);

@@ -117,7 +117,7 @@ append_counter(Datum name, int64 version, int64 next)
 	values[0] = name;
 	values[1] = Int64GetDatum(version + 1);
 	values[2] = Int64GetDatum(next);
-	values[3] = Int32GetDatum(spool_segment_current());
+	values[3] = Int32GetDatum(spool_segment_lock(INDEX_SENDERS));
 	(void) spool_exec_alone(&plan, values, NULL);
 	spool_hint_upkeep();
 }
