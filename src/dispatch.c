@@ -298,6 +298,7 @@ walk_streams(SpoolDispatch *d)
 	SpoolAround around;
 	SpoolStream stream;
 	char	   *last = NULL;
+	int64		last_id = 0;
 	int64		left = d->limit;
 
 	spool_around_begin(&around, d);
@@ -314,6 +315,7 @@ walk_streams(SpoolDispatch *d)
 		{
 			left -= handed;
 			last = stream.name;
+			last_id = stream.id;
 		}
 		else if (d->full)
 			d->others = true;
@@ -323,7 +325,7 @@ walk_streams(SpoolDispatch *d)
 	}
 	spool_around_end(&around);
 	if (!d->waiting)
-		spool_round_at(d, last);
+		spool_round_at(d, last, last_id);
 }
 
 /* Pick among the streams that hints name, some jobs of each. */

@@ -149,7 +149,7 @@ extern void spool_collect_unordered(SpoolDispatch *d, SpoolPick *pick,
 
 /* round.c */
 extern bool spool_round_begin(SpoolDispatch *d, char **start, char **end);
-extern void spool_round_at(SpoolDispatch *d, const char *name);
+extern void spool_round_at(SpoolDispatch *d, const char *name, int64 stream);
 extern void spool_round_end(SpoolDispatch *d);
 
 /* reclaim.c */

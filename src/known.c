@@ -42,6 +42,9 @@
  * than spool's functions, each list is checked by a look at all streams after
  * some time, by one who needs the list; the others go on using it.
  *
+ * Beside the lists, it is remembered where looks at queues ended, for backends
+ * that have not looked yet; nothing depends on it.
+ *
  * Lists that overflow are given up, and not begun anew for some time.  There
  * are lists for some queues only: the one used least gives way.  A list is
  * known by its generation; no two have the same.  All is guarded by one lock
@@ -68,6 +71,9 @@
 /* Queues that have a list: so many sets of so many. */
 #define NUM_SETS 32
 #define SET_SIZE 4
+
+/* Places that are remembered, one of the queues of the same hash. */
+#define NUM_PLACES 1024
 
 /* A list is checked after so long, or so many times what a look takes. */
 #define CHECK_MS 60000
@@ -105,9 +111,18 @@ typedef struct KnownQueue
 	KnownStream streams[SPOOL_MAX_KNOWN];
 } KnownQueue;
 
+/* Where a look at a queue ended lately. */
+typedef struct KnownPlace
+{
+	Oid			database;
+	int32		queue;
+	int64		stream;
+} KnownPlace;
+
 typedef struct KnownShared
 {
 	LWLock		lock;
+	KnownPlace	places[NUM_PLACES];
 	pg_atomic_uint32 used;		/* a queue has a list, or had one */
 	uint32		generations;
 	uint32		news;
@@ -127,6 +142,7 @@ static KnownStream *find_stream(KnownQueue *known, int64 stream);
 static KnownStream *add_stream(KnownQueue *known, int64 stream);
 static void rest(KnownQueue *known);
 static bool still_committing(const SpoolKnownLook *look);
+static KnownPlace *place_of(int32 queue);
 
 #define lock_known() LWLockAcquire(&shared->lock, LW_EXCLUSIVE)
 #define unlock_known() LWLockRelease(&shared->lock)
@@ -485,4 +501,44 @@ spool_known_look_vain(int32 queue, SpoolKnownLook *look)
 		rest(known);
 	}
 	unlock_known();
+}
+
+/* The stream where a look at a queue ended lately; 0 if none is remembered. */
+int64
+spool_known_place(int32 queue)
+{
+	const KnownPlace *place;
+	int64		stream = 0;
+
+	if (shared == NULL)
+		return 0;
+	place = place_of(queue);
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	if (place->database == MyDatabaseId && place->queue == queue)
+		stream = place->stream;
+	unlock_known();
+	return stream;
+}
+
+/* Remember it. */
+void
+spool_known_set_place(int32 queue, int64 stream)
+{
+	KnownPlace *place;
+
+	if (shared == NULL)
+		return;
+	place = place_of(queue);
+	lock_known();
+	place->database = MyDatabaseId;
+	place->queue = queue;
+	place->stream = stream;
+	unlock_known();
+}
+
+static KnownPlace *
+place_of(int32 queue)
+{
+	return &shared->places[hash_combine(murmurhash32(MyDatabaseId),
+										murmurhash32(queue)) % NUM_PLACES];
 }

@@ -51,4 +51,8 @@ extern void spool_known_look_end(int32 queue, SpoolKnownLook *look,
 								 const int64 *streams, int nstreams);
 extern void spool_known_look_vain(int32 queue, SpoolKnownLook *look);
 
+/* Where a backend that has not looked begins; round.c. */
+extern int64 spool_known_place(int32 queue);
+extern void spool_known_set_place(int32 queue, int64 stream);
+
 #endif							/* SPOOL_KNOWN_H */

@@ -3,7 +3,8 @@
  *	  Where looks for work begin and end among the streams of a queue.
  *
  * Streams are looked at in order of their names, round and round: a look
- * begins after the stream where this backend's last one ended.
+ * begins after the stream where this backend's last one ended; the first one
+ * where those of others ended lately, if that is known (known.c).
  *
  * The looks of a call (process.c) make rounds.  A round ends after the stream
  * where it began if each stream was found empty, or was emptied, on the way:
@@ -18,24 +19,33 @@
 #include "utils/memutils.h"
 
 #include "dispatch.h"
+#include "known.h"
 #include "spool.h"
+
+/* Others are told of the end of one in so many looks. */
+#define TELL_EVERY 64
 
 /* Where the last look of this backend ended, by queue. */
 typedef struct RoundRobin
 {
 	int32		queue;
+	int			ended;			/* so many looks, since others were told */
 	char		last[SPOOL_MAX_STREAM_NAME + 1];
 } RoundRobin;
 
 static HTAB *round_robins = NULL;
 
 static RoundRobin *find_robin(SpoolQueue *queue, HASHACTION action);
+static RoundRobin *follow_others(SpoolQueue *queue);
 static void set_name(SpoolRound *round, char **place, const char *name);
 
 /* The entry of a queue, or NULL. */
 static RoundRobin *
 find_robin(SpoolQueue *queue, HASHACTION action)
 {
+	RoundRobin *entry;
+	bool		found;
+
 	if (round_robins == NULL)
 	{
 		HASHCTL		info;
@@ -46,7 +56,31 @@ find_robin(SpoolQueue *queue, HASHACTION action)
 		round_robins = hash_create("spool round robin", 16, &info,
 								   HASH_ELEM | HASH_BLOBS);
 	}
-	return hash_search(round_robins, &queue->id, action, NULL);
+	entry = hash_search(round_robins, &queue->id, action, &found);
+	if (action == HASH_ENTER && !found)
+	{
+		entry->ended = 0;
+		entry->last[0] = '\0';
+	}
+	return entry;
+}
+
+/*
+ * The entry of a queue that this backend has not looked at, where others
+ * ended; NULL if that is not known.  It need not pass by what they emptied.
+ */
+static RoundRobin *
+follow_others(SpoolQueue *queue)
+{
+	int64		place = spool_known_place(queue->id);
+	SpoolStream stream;
+	RoundRobin *entry;
+
+	if (place == 0 || !spool_stream_by_id(queue, place, &stream))
+		return NULL;
+	entry = find_robin(queue, HASH_ENTER);
+	strlcpy(entry->last, stream.name, SPOOL_MAX_STREAM_NAME + 1);
+	return entry;
 }
 
 /* Put a copy of a name, or NULL, into a round. */
@@ -70,6 +104,8 @@ spool_round_begin(SpoolDispatch *d, char **start, char **end)
 	SpoolRound *round = d->round;
 	RoundRobin *entry = find_robin(d->queue, HASH_FIND);
 
+	if (entry == NULL)
+		entry = follow_others(d->queue);
 	*start = *end = entry ? pstrdup(entry->last) : NULL;
 	d->passed = false;
 	if (round == NULL)
@@ -88,14 +124,21 @@ spool_round_begin(SpoolDispatch *d, char **start, char **end)
 	return true;
 }
 
-/* A look ended after the stream of a name; NULL: it found nothing. */
+/* A look ended after a stream; a name of NULL: it found nothing. */
 void
-spool_round_at(SpoolDispatch *d, const char *name)
+spool_round_at(SpoolDispatch *d, const char *name, int64 stream)
 {
+	RoundRobin *entry;
+
 	if (name == NULL || d->mode == DISPATCH_PEEK)
 		return;
-	strlcpy(find_robin(d->queue, HASH_ENTER)->last, name,
-			SPOOL_MAX_STREAM_NAME + 1);
+	entry = find_robin(d->queue, HASH_ENTER);
+	strlcpy(entry->last, name, SPOOL_MAX_STREAM_NAME + 1);
+	if (++entry->ended == TELL_EVERY)
+	{
+		spool_known_set_place(d->queue->id, stream);
+		entry->ended = 0;
+	}
 	if (d->round != NULL)
 		set_name(d->round, &d->round->at, name);
 }

@@ -343,5 +343,11 @@ is(sql("SELECT count(*) FROM spool.peek('q', 10)"), 0, 'a look at all finds noth
 is(sql('SELECT count(*) FROM (TABLE sent EXCEPT ALL SELECT stream, seq FROM done) lost'), 0, 'nothing is lost');
 is(sql('SELECT count(*) FROM (SELECT stream, seq FROM done EXCEPT ALL TABLE sent) more'), 0, 'nothing was handed out twice');
 
+# A session that has not looked yet begins where others ended.
+sql("SELECT spool.create_queue('round'); SELECT count(spool.enqueue('round', 'x', n::text)) FROM generate_series(1, $streams) n");
+sql("DO \$\$ BEGIN FOR i IN 1 .. $streams / 2 LOOP PERFORM FROM spool.take('round'); COMMIT; END LOOP; END \$\$");
+cmp_ok(pages("SELECT FROM spool.take('round')"), '<', $few, 'many streams are emptied: a new session does not look at them');
+is(sql("SELECT count(*) FROM spool.take('round', $streams)"), $streams / 2 - 1, 'it finds all the others');
+
 $node->stop;
 done_testing();
