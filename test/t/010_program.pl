@@ -456,6 +456,12 @@ is($session->query_safe("SELECT outcome FROM spool.run_packet($hi, '/bin/true')"
 	'ok', '... and there is a new one');
 ($supervisor) = children($pid) =~ /^(\d+) $/;
 kill 'KILL', $supervisor;
+# a signal may take its time; its parent has not waited for it yet
+poll_until(
+	sub {
+		my $stat = eval { slurp_file("/proc/$supervisor/stat") } // ') Z';
+		return $stat =~ /\) [ZX]/;
+	});
 is( $session->query_safe(
 		"SELECT outcome FROM spool.run_packet($hi, '/bin/true')"),
 	'ok',
