@@ -107,6 +107,8 @@ typedef struct SpoolDecision
 
 extern SpoolDecision spool_rules_resequence(const SpoolReseqRules *rules,
 											const SpoolFacts *facts);
+extern SpoolDecision spool_rules_register(SpoolDeliveryState state,
+										  SpoolPlace place, bool newer);
 extern SpoolDecision spool_rules_ended(SpoolDeliveryState state,
 									   SpoolPlace place);
 extern const char *spool_verdict_name(SpoolVerdict verdict);
