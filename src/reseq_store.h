@@ -78,6 +78,7 @@ typedef struct SpoolReseqTables
 	SpoolPart	lanes[SPOOL_SEGMENTS];
 	SpoolPart	deliveries[SPOOL_SEGMENTS];
 	/* the scan of deliveries */
+	int64		serial;			/* of the snapshot that it uses */
 	ScanDirection direction;
 	bool		loaded[SPOOL_SEGMENTS]; /* slot has a row not yet returned */
 	bool		done[SPOOL_SEGMENTS];

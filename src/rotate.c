@@ -45,6 +45,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -366,7 +367,7 @@ move_on(const Segment *segment, bool full, bool alone)
 static SpoolRotation
 empty(const Segment *segment)
 {
-	char		statement[192];
+	StringInfoData statement;
 	SpoolSpi	spi;
 
 	if (!lock_tables(segment->no, ShareLock) ||
@@ -381,13 +382,14 @@ empty(const Segment *segment)
 	if (!lock_tables(segment->no, AccessExclusiveLock))
 		return ROTATION_LATER;
 
-	snprintf(statement, sizeof(statement),
-			 "TRUNCATE ONLY spool.segment_%d, ONLY spool.state_%d,"
-			 " ONLY spool.sender_%d",
-			 segment->no, segment->no, segment->no);
+	initStringInfo(&statement);
+	for (SpoolIndex which = 0; which < NUM_SPOOL_TABLES; which++)
+		appendStringInfo(&statement, "%s ONLY spool.%s",
+						 which == 0 ? "TRUNCATE" : ",",
+						 get_rel_name(spool_segment_heap(which, segment->no)));
 	spool_spi_begin(&spi);
-	if (SPI_execute(statement, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\"", statement);
+	if (SPI_execute(statement.data, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\"", statement.data);
 	spool_spi_end(&spi);
 	set_stage(segment, STAGE_EMPTY);
 	spool_segment_changed();

@@ -2,10 +2,10 @@
  * segment.c
  *	  Segments: the partitions that packets and states lie in.
  *
- * Packets, states and counters of senders are appended to the current one of
- * the young segments.
- * When it is large, an empty one becomes current; what is still needed in the
- * others is moved to the old segment, and they are truncated (rotate.c).
+ * Packets, states, counters of senders, and what the resequencer knows of lanes
+ * and deliveries are appended to the current one of the young segments.  When
+ * it is large, an empty one becomes current; what is still needed in the others
+ * is moved to the old segment, and they are truncated (rotate.c).
  *
  * Which one is current, and which are moved, is in spool.segment and known to
  * each backend until it is told otherwise.
@@ -27,6 +27,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -50,6 +52,8 @@ static const struct
 	[INDEX_PACKETS] = {"segment_%d", "segment_%d_stream_position_seq_idx"},
 	[INDEX_STATES] = {"state_%d", "state_%d_pkey"},
 	[INDEX_SENDERS] = {"sender_%d", "sender_%d_pkey"},
+	[INDEX_LANES] = {"lane_%d", "lane_%d_pkey"},
+	[INDEX_DELIVERIES] = {"delivery_%d", "delivery_%d_idx"},
 	[INDEX_CLAIMS] = {"state_%d", "state_%d_runner_idx"}
 };
 
@@ -270,6 +274,19 @@ spool_part_next(SpoolPart *part, ScanDirection direction)
 
 	MemoryContextSwitchTo(old);
 	return found;
+}
+
+/* Who inserted the row that a scan is at; frozen if long ago. */
+TransactionId
+spool_part_writer(const SpoolPart *part)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(part->slot, false, &should_free);
+	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	return writer;
 }
 
 void

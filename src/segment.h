@@ -23,6 +23,8 @@ typedef enum SpoolIndex
 	INDEX_PACKETS,				/* by (stream, position, seq) */
 	INDEX_STATES,				/* by (stream, consumer, version) */
 	INDEX_SENDERS,				/* counters of senders, by (sender, version) */
+	INDEX_LANES,				/* states of lanes, by (key, target, version) */
+	INDEX_DELIVERIES,			/* by (key, target, sn, version) */
 	NUM_SPOOL_TABLES,			/* each of those above has a table of its own */
 	INDEX_CLAIMS = NUM_SPOOL_TABLES,	/* states, by claim */
 	NUM_SPOOL_INDEXES
@@ -51,6 +53,7 @@ extern void spool_part_open(SpoolPart *part);
 extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);
 extern bool spool_part_next(SpoolPart *part, ScanDirection direction);
+extern TransactionId spool_part_writer(const SpoolPart *part);
 extern void spool_parts_close(SpoolPart *parts);
 
 #endif							/* SPOOL_SEGMENT_H */

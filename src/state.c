@@ -23,7 +23,6 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -59,11 +58,10 @@ enum
 	INDEX_COLUMNS = INDEX_VERSION
 };
 
-static TransactionId slot_writer(TupleTableSlot *slot);
 static char *text_or_null(Datum value, bool null);
 static TimestampTz time_or_zero(Datum value, bool null);
 static void read_claimed(Datum value, bool null, SpoolState *state);
-static void read_slot(TupleTableSlot *slot, SpoolState *state);
+static void read_slot(const SpoolPart *part, SpoolState *state);
 static Datum claimed_array(const SpoolState *state);
 static bool look_from(SpoolStates *states, int64 stream, int64 version);
 static void fill_nullable(Datum *values, bool *nulls, const SpoolState *state);
@@ -80,17 +78,18 @@ spool_state_init(SpoolState *state, int64 stream)
 	state->low = PG_INT64_MIN;
 }
 
-/* A state from the row in a slot. */
+/* A state from the row that a scan is at. */
 static void
-read_slot(TupleTableSlot *slot, SpoolState *state)
+read_slot(const SpoolPart *part, SpoolState *state)
 {
+	TupleTableSlot *slot = part->slot;
 	Datum	   *values;
 	bool	   *nulls;
 
 	slot_getallattrs(slot);
 	values = slot->tts_values - 1;
 	nulls = slot->tts_isnull - 1;
-	state->writer = slot_writer(slot);
+	state->writer = spool_part_writer(part);
 	state->version = DatumGetInt64(values[STATE_VERSION]);
 	state->next = DatumGetInt64(values[STATE_NEXT]);
 	state->high = DatumGetInt64(values[STATE_HIGH]);
@@ -231,7 +230,7 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 		states->serial = states->newest->serial;
 		states->stream = stream;
 	}
-	read_slot(states->part->slot, state);
+	read_slot(states->part, state);
 	state->stream = stream;
 	seen[place].stream = stream;
 	seen[place].version = state->version;
@@ -307,19 +306,6 @@ spool_state_check_snapshot(const SpoolState *state)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent consumption of the stream"),
 				 errhint("Retry the transaction.")));
-}
-
-/* Who inserted the row in a slot; frozen if long ago. */
-static TransactionId
-slot_writer(TupleTableSlot *slot)
-{
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	if (should_free)
-		heap_freetuple(tuple);
-	return writer;
 }
 
 static char *
