@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "datatype/timestamp.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -21,15 +22,18 @@ spool_args_required(FunctionCallInfo fcinfo, int count,...)
 
 	va_start(names, count);
 	for (int i = 0; i < count; i++)
-	{
-		const char *name = va_arg(names, const char *);
-
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", name)));
-	}
+		spool_arg_required(fcinfo, i, va_arg(names, const char *));
 	va_end(names);
+}
+
+/* 22004 if one argument is NULL. */
+void
+spool_arg_required(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
 }
 
 /* A text argument as a C string, or what stands for NULL. */
@@ -65,6 +69,42 @@ spool_arg_check_interval(FunctionCallInfo fcinfo, int argno, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be longer than 1000 years", name)));
+}
+
+/* 22023 unless an argument is NULL or one of a NULL-terminated list. */
+void
+spool_arg_check_choice(FunctionCallInfo fcinfo, int argno, const char *name,
+					   const char *const *allowed)
+{
+	StringInfoData choices;
+	char	   *value;
+
+	if (PG_ARGISNULL(argno))
+		return;
+	value = text_to_cstring(PG_GETARG_TEXT_PP(argno));
+	initStringInfo(&choices);
+	for (int i = 0; allowed[i] != NULL; i++)
+	{
+		if (strcmp(value, allowed[i]) == 0)
+			return;
+		appendStringInfo(&choices, "%s\"%s\"", i > 0 ? ", " : "", allowed[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized %s: \"%s\"", name, value),
+			 errhint("Allowed values are %s.", choices.data)));
+}
+
+/* The first arguments as parameters of a statement. */
+void
+spool_arg_values(FunctionCallInfo fcinfo, int count, Datum *values,
+				 char *nulls)
+{
+	for (int i = 0; i < count; i++)
+	{
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	}
 }
 
 /* A time that is an interval after now. */

@@ -2,13 +2,10 @@
  * handler.c
  *	  Run one job as an SQL statement.
  *
- * A handler runs as the queue's owner, with the search_path of the session
- * that set it, inside a security-restricted operation: it cannot become
- * another role, and nothing it does is put off until a time when the session
- * is its caller again.  Settings it changes are taken back.  Deferrable
- * constraints are immediate, for a restricted operation may not defer.
- * Cursors that it leaves pinned, which SPI_commit would run to their end as
- * the caller, are run to their end before the job ends.
+ * A handler runs as the queue's owner, as owner.c says.  Deferrable constraints
+ * are immediate, for a restricted operation may not defer.  Cursors that it
+ * leaves pinned, which SPI_commit would run to their end as the caller, are run
+ * to their end before the job ends.
  *
  * Each job is a subtransaction: its failure undoes only itself.  A cancel or
  * the end of the session is no failure of the job and passes on.  The error of
@@ -49,7 +46,6 @@ volatile sig_atomic_t spool_cancels = -1;
 static void handle_timeout(void);
 static TimeoutId timeout_id(void);
 static void end_timeout(SpoolHandler *handler);
-static char *safe_path(const char *path);
 static void forget_plan(void);
 static SPIPlanPtr handler_plan(SpoolHandler *handler);
 static void constraints_immediate(void);
@@ -97,13 +93,6 @@ end_timeout(SpoolHandler *handler)
 		QueryCancelPending = false;
 }
 
-/* A search_path in which temporary objects come last. */
-static char *
-safe_path(const char *path)
-{
-	return path[0] == '\0' ? pstrdup("pg_temp") : psprintf("%s, pg_temp", path);
-}
-
 /* Forget the plan kept. */
 static void
 forget_plan(void)
@@ -143,18 +132,10 @@ handler_plan(SpoolHandler *handler)
 void
 spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue)
 {
-	char	   *path = safe_path(queue->handler_path);
-
 	handler->timeout_ms = queue->timeout_ms;
-	GetUserIdAndSecContext(&handler->userid, &handler->sec_context);
-	handler->guc_level = NewGUCNestLevel();
-	SetUserIdAndSecContext(queue->owner, handler->sec_context |
-						   SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	spool_owner_begin(&handler->was, queue->owner, queue->handler_path);
 	handler->statement = queue->handler;
-	handler->path = path;
+	handler->path = queue->handler_path;
 	handler->type = spool_type_oid("job");
 }
 
@@ -162,8 +143,7 @@ spool_handler_begin(SpoolHandler *handler, SpoolQueue *queue)
 void
 spool_handler_end(SpoolHandler *handler)
 {
-	AtEOXact_GUC(false, handler->guc_level);
-	SetUserIdAndSecContext(handler->userid, handler->sec_context);
+	spool_owner_end(&handler->was);
 }
 
 /* SET CONSTRAINTS ALL IMMEDIATE */

@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 
 #include "attempt.h"
+#include "owner.h"
 #include "queue.h"
 
 /* A queue's handler, made ready for some jobs of one transaction. */
@@ -20,9 +21,7 @@ typedef struct SpoolHandler
 	const char *path;
 	Oid			type;			/* of its parameter */
 	int64		timeout_ms;
-	Oid			userid;			/* what to go back to */
-	int			sec_context;
-	int			guc_level;
+	SpoolAsOwner was;			/* what to go back to */
 } SpoolHandler;
 
 /* Cancels that came, if this process counts them; else negative. */

@@ -2,14 +2,7 @@
  * queue.c
  *	  Queues: options, rights, locks.
  *
- * Each backend caches the rows of spool.queue it uses.  Whoever changes a row
- * calls spool_queue_changed(), which sends an invalidation of the table at
- * commit; every backend then reads again.  A queue is opened by looking up
- * its name, locking its id, accepting invalidations and looking again, so
- * that what is returned is what holds while the lock is held.
- *
- * Rights are checked in one function, spool_queue_check, against the calling
- * role.  The owner of a queue and members of that role may do everything.
+ * Rows of spool.queue are cached, opened and checked as catalog.c says.
  *
  * Locks: heavyweight locks of the class spool.queue, object = queue id.
  * Subobject 0 is the queue (modes in queue.h), subobject 1 is "numbers given
@@ -20,74 +13,40 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/memutils.h"
 
 #include "queue.h"
-#include "shmem.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "unborn.h"
 
-#define MSECS_PER_DAY_F 86400000.0
-
-/* An entry of the cache. */
-typedef struct CachedQueue
-{
-	char		name[NAMEDATALEN * 4];
-	SpoolQueue *queue;
-	MemoryContext context;		/* what holds queue; NULL = read it again */
-} CachedQueue;
-
-static HTAB *cache = NULL;
-static bool cache_stale = false;
-static uint64 cache_changes = 0;	/* those that were told before */
-
-static void invalidate_cache(Datum arg, Oid relid);
-static void notice_changes(void);
-static SpoolQueue *read_queue(const char *name, MemoryContext context);
-static void read_options(SpoolQueue *queue);
-static void read_command(SpoolQueue *queue);
+static void fill_queue(void *row);
 static SpoolOnError on_error_from_name(const char *name);
-static int64 field_ms(int column);
-static char *field_text(int column);
-static void refuse_read_only(SpoolQueue *queue);
 
-/* Relation cache callback: spool.queue changed, or everything did. */
-static void
-invalidate_cache(Datum arg, Oid relid)
-{
-	cache_stale = true;
-}
+SpoolCatalog spool_queues = {
+	.noun = "queue",
+	.table = "queue",
+	.size = sizeof(SpoolQueue),
+	.read = {
+		"SELECT id, owner::oid, acl, order_by, append_only, max_attempts,"
+		" on_error, timeout, allow_job_params, ignore_payload,"
+		" retention > interval '0', history, paused_since IS NOT NULL,"
+		" retry_delay, retry_delay_max, gap_timeout, workers, handler,"
+		" handler_path, program, args FROM spool.queue WHERE name = $1",
+		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
+	},
+	.fill = fill_queue,
+	.set_acl = {
+		"UPDATE spool.queue SET acl = $2 WHERE id = $1",
+		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, ACLITEMARRAYOID)
+	}
+};
 
-/* The same if we were told so before the invalidation comes. */
-static void
-notice_changes(void)
-{
-	uint64		changes = spool_changes();
-
-	cache_stale |= changes != cache_changes;
-	cache_changes = changes;
-}
-
-/* Tell all backends and the manager, at commit, that a row changed. */
-void
-spool_queue_changed(void)
-{
-	cache_stale = true;
-	CacheInvalidateRelcacheByRelid(spool_relation_oid("queue"));
-	spool_hint_database();
-}
+spool_is_object(SpoolQueue);
 
 /*
  * The queue of a name, from the cache; 42704 or NULL if there is none.
@@ -96,63 +55,14 @@ spool_queue_changed(void)
 SpoolQueue *
 spool_queue_lookup(const char *name, bool missing_ok)
 {
-	CachedQueue *entry = NULL;
-	bool		found;
+	return spool_object_lookup(&spool_queues, name, missing_ok);
+}
 
-	if (cache == NULL)
-	{
-		HASHCTL		info;
-
-		memset(&info, 0, sizeof(info));
-		info.keysize = sizeof(entry->name);
-		info.entrysize = sizeof(CachedQueue);
-		cache = hash_create("spool queues", 64, &info,
-							HASH_ELEM | HASH_STRINGS);
-		CacheRegisterRelcacheCallback(invalidate_cache, (Datum) 0);
-	}
-	notice_changes();
-	if (cache_stale)
-	{
-		HASH_SEQ_STATUS seq;
-
-		/* what this transaction still uses goes at its end */
-		hash_seq_init(&seq, cache);
-		while ((entry = hash_seq_search(&seq)) != NULL)
-		{
-			if (entry->context)
-				MemoryContextSetParent(entry->context, TopTransactionContext);
-			entry->context = NULL;
-		}
-		cache_stale = false;
-	}
-
-	if (strlen(name) < sizeof(entry->name))
-	{
-		entry = hash_search(cache, name, HASH_FIND, &found);
-		if (entry == NULL || entry->context == NULL)
-		{
-			MemoryContext context;
-			SpoolQueue *queue;
-
-			context = AllocSetContextCreate(CurTransactionContext,
-											"spool queue",
-											ALLOCSET_SMALL_SIZES);
-			queue = read_queue(name, context);
-			entry = NULL;
-			if (queue != NULL)
-			{
-				entry = hash_search(cache, name, HASH_ENTER, &found);
-				entry->queue = queue;
-				entry->context = context;
-				MemoryContextSetParent(context, CacheMemoryContext);
-			}
-		}
-	}
-	if (entry == NULL && !missing_ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", name)));
-	return entry ? entry->queue : NULL;
+/* Tell all backends and the manager, at commit, that a row changed. */
+void
+spool_queue_changed(void)
+{
+	spool_catalog_changed(&spool_queues);
 }
 
 /* The queue of an id, from the cache; NULL if there is none. */
@@ -163,25 +73,14 @@ spool_queue_by_id(int32 id)
 		"SELECT name FROM spool.queue WHERE id = $1",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
 	};
+	SpoolQueue *queue = spool_object_cached(&spool_queues, id);
 	MemoryContext context = CurrentMemoryContext;
 	Datum		values[1];
 	SpoolSpi	spi;
 	char	   *name = NULL;
 
-	notice_changes();
-	if (cache != NULL && !cache_stale)
-	{
-		HASH_SEQ_STATUS seq;
-		CachedQueue *entry;
-
-		hash_seq_init(&seq, cache);
-		while ((entry = hash_seq_search(&seq)) != NULL)
-			if (entry->context != NULL && entry->queue->id == id)
-			{
-				hash_seq_term(&seq);
-				return entry->queue;
-			}
-	}
+	if (queue != NULL)
+		return queue;
 	values[0] = Int32GetDatum(id);
 	spool_spi_begin(&spi);
 	if (spool_exec(&plan, values, NULL) == 1)
@@ -191,99 +90,35 @@ spool_queue_by_id(int32 id)
 	return name != NULL ? spool_queue_lookup(name, true) : NULL;
 }
 
-/* Read a queue's row into a context; NULL if there is none. */
-static SpoolQueue *
-read_queue(const char *name, MemoryContext context)
-{
-	static SpoolPlan plan = {
-		"SELECT id, owner::oid, order_by, append_only, max_attempts, on_error,"
-		" timeout, allow_job_params, ignore_payload,"
-		" retention > interval '0', history, handler, handler_path, program,"
-		" args, paused_since IS NOT NULL, acl, retry_delay, retry_delay_max,"
-		" gap_timeout, workers FROM spool.queue WHERE name = $1",
-		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
-	};
-	SpoolQueue *queue = NULL;
-	SpoolSpi	spi;
-	Datum		values[1];
-
-	values[0] = CStringGetTextDatum(name);
-	spool_spi_begin(&spi);
-	if (spool_exec(&plan, values, NULL) == 1)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		queue = palloc0(sizeof(SpoolQueue));
-		queue->name = pstrdup(name);
-		read_options(queue);
-		read_command(queue);
-		MemoryContextSwitchTo(old);
-	}
-	spool_spi_end(&spi);
-	return queue;
-}
-
-/* The options from the result's only row. */
+/* The options and the command from the result's only row. */
 static void
-read_options(SpoolQueue *queue)
+fill_queue(void *row)
 {
-	char	   *history = field_text(11);
+	SpoolQueue *queue = row;
+	char	   *history = spool_field_text(0, 12);
 	bool		null;
 
-	queue->id = DatumGetInt32(spool_field(0, 1, NULL));
-	queue->owner = DatumGetObjectId(spool_field(0, 2, NULL));
-	queue->order = spool_order_from_name(field_text(3));
-	queue->append_only = DatumGetBool(spool_field(0, 4, NULL));
-	queue->on_error = on_error_from_name(field_text(6));
-	queue->max_attempts = DatumGetInt32(spool_field(0, 5, &null));
+	queue->order = spool_order_from_name(spool_field_text(0, 4));
+	queue->append_only = DatumGetBool(spool_field(0, 5, NULL));
+	queue->on_error = on_error_from_name(spool_field_text(0, 7));
+	queue->max_attempts = DatumGetInt32(spool_field(0, 6, &null));
 	if (null)
 		queue->max_attempts = queue->on_error == ON_ERROR_RETRY ? 0 : 1;
-	queue->timeout_ms = field_ms(7);
-	queue->allow_job_params = DatumGetBool(spool_field(0, 8, NULL));
-	queue->ignore_payload = DatumGetBool(spool_field(0, 9, NULL));
-	queue->retains = DatumGetBool(spool_field(0, 10, NULL));
+	queue->timeout_ms = spool_field_ms(0, 8);
+	queue->allow_job_params = DatumGetBool(spool_field(0, 9, NULL));
+	queue->ignore_payload = DatumGetBool(spool_field(0, 10, NULL));
+	queue->retains = DatumGetBool(spool_field(0, 11, NULL));
 	queue->history = strcmp(history, "all") == 0 ? HISTORY_ALL :
 		strcmp(history, "none") == 0 ? HISTORY_NONE : HISTORY_FAILURES;
-	queue->paused = DatumGetBool(spool_field(0, 16, NULL));
-	queue->retry_delay_ms = field_ms(18);
-	queue->retry_delay_max_ms = field_ms(19);
-	queue->gap_timeout_ms = field_ms(20);
-	queue->workers = DatumGetInt32(spool_field(0, 21, NULL));
-}
-
-/* The command and the rights from the result's only row. */
-static void
-read_command(SpoolQueue *queue)
-{
-	Datum		datum;
-	bool		null;
-
-	queue->handler = field_text(12);
-	queue->handler_path = field_text(13);
-	queue->program = field_text(14);
-	datum = spool_field(0, 15, &null);
-	if (!null)
-	{
-		Datum	   *args;
-
-		deconstruct_array(DatumGetArrayTypeP(datum), TEXTOID, -1, false,
-						  TYPALIGN_INT, &args, NULL, &queue->nargs);
-		queue->args = palloc(Max(queue->nargs, 1) * sizeof(char *));
-		for (int i = 0; i < queue->nargs; i++)
-			queue->args[i] = TextDatumGetCString(args[i]);
-	}
-	datum = spool_field(0, 17, &null);
-	queue->acl = null ? NULL : DatumGetAclPCopy(datum);
-}
-
-/* A text field of the result's only row, or NULL. */
-static char *
-field_text(int column)
-{
-	bool		null;
-	Datum		value = spool_field(0, column, &null);
-
-	return null ? NULL : TextDatumGetCString(value);
+	queue->paused = DatumGetBool(spool_field(0, 13, NULL));
+	queue->retry_delay_ms = spool_field_ms(0, 14);
+	queue->retry_delay_max_ms = spool_field_ms(0, 15);
+	queue->gap_timeout_ms = spool_field_ms(0, 16);
+	queue->workers = DatumGetInt32(spool_field(0, 17, NULL));
+	queue->handler = spool_field_text(0, 18);
+	queue->handler_path = spool_field_text(0, 19);
+	queue->program = spool_field_text(0, 20);
+	queue->nargs = spool_field_texts(0, 21, &queue->args);
 }
 
 SpoolOrder
@@ -316,57 +151,16 @@ on_error_from_name(const char *name)
 }
 
 /*
- * Milliseconds of an interval of the result's only row, a month being 30
- * days; at least 1 if above 0.
- */
-static int64
-field_ms(int column)
-{
-	Interval   *interval = DatumGetIntervalP(spool_field(0, column, NULL));
-	double		days = interval->day + 30.0 * interval->month;
-	double		ms = interval->time / 1000.0 + days * MSECS_PER_DAY_F;
-
-	return ms <= 0 ? 0 : (int64) Max(ms, 1.0);
-}
-
-/*
- * Packets and states are written past the executor, so its checks are made
- * here: 55000 on a standby, 25006 in a read-only transaction.
- */
-static void
-refuse_read_only(SpoolQueue *queue)
-{
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot change queue \"%s\" during recovery",
-						queue->name),
-				 errdetail("On a standby queues can only be looked at.")));
-	if (XactReadOnly)
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot change queue \"%s\" in a read-only transaction",
-						queue->name)));
-}
-
-/*
- * Open a queue for a verb: check the right, lock it, check again.  What other
- * verbs than producers look at has the streams that this transaction is to
- * make.
+ * Open a queue for a verb.  What other verbs than producers look at has the
+ * streams that this transaction is to make.
  */
 SpoolQueue *
 spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
 {
-	SpoolQueue *queue = spool_queue_lookup(text_to_cstring(name), false);
+	SpoolQueue *queue;
 
-	spool_queue_check(queue, right);
-	if (right == SPOOL_WRITE || lockmode != QUEUE_LOOK)
-		refuse_read_only(queue);
-	if (!spool_queue_reopen(&queue, lockmode))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("queue \"%s\" does not exist", text_to_cstring(name))));
-	spool_queue_check(queue, right);
+	queue = spool_object_open(&spool_queues, name, right, lockmode,
+							  right == SPOOL_WRITE || lockmode != QUEUE_LOOK);
 	if (right != SPOOL_WRITE)
 		spool_unborn_make(queue->id);
 	return queue;
@@ -379,19 +173,7 @@ spool_queue_open(text *name, AclMode right, LOCKMODE lockmode)
 bool
 spool_queue_reopen(SpoolQueue **queue, LOCKMODE lockmode)
 {
-	char	   *name = pstrdup((*queue)->name);
-	int32		id = (*queue)->id;
-
-	for (;;)
-	{
-		LockDatabaseObject(spool_relation_oid("queue"), id, 0, lockmode);
-		*queue = spool_queue_lookup(name, true);
-		if (*queue == NULL || (*queue)->id == id)
-			break;
-		UnlockDatabaseObject(spool_relation_oid("queue"), id, 0, lockmode);
-		id = (*queue)->id;
-	}
-	pfree(name);
+	*queue = spool_object_reopen(&spool_queues, *queue, lockmode);
 	return *queue != NULL;
 }
 
@@ -399,21 +181,14 @@ spool_queue_reopen(SpoolQueue **queue, LOCKMODE lockmode)
 bool
 spool_queue_allows(SpoolQueue *queue, AclMode rights)
 {
-	Oid			role = GetUserId();
-
-	return has_privs_of_role(role, queue->owner) ||
-		(queue->acl != NULL &&
-		 aclmask(queue->acl, role, queue->owner, rights, ACLMASK_ANY) != 0);
+	return spool_object_allows(queue, GetUserId(), rights);
 }
 
 /* 42501 unless the calling role has a right on a queue. */
 void
 spool_queue_check(SpoolQueue *queue, AclMode right)
 {
-	if (!spool_queue_allows(queue, right))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for queue \"%s\"", queue->name)));
+	spool_object_check(&spool_queues, queue, right);
 }
 
 /* Share or exclude the giving of numbers by senders; see the file header. */

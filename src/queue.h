@@ -7,8 +7,9 @@
 #define SPOOL_QUEUE_H
 
 #include "storage/lock.h"
-#include "utils/acl.h"
 #include "utils/timestamp.h"
+
+#include "catalog.h"
 
 typedef enum SpoolOrder
 {
@@ -33,13 +34,6 @@ typedef enum SpoolHistory
 	HISTORY_NONE
 } SpoolHistory;
 
-/* Rights on a queue, as the bits of an aclitem. */
-#define SPOOL_READ		ACL_SELECT	/* look */
-#define SPOOL_WRITE		ACL_INSERT
-#define SPOOL_PROCESS	ACL_EXECUTE /* take, claim, run */
-#define SPOOL_ADMIN		ACL_CREATE
-#define SPOOL_ANY		(SPOOL_READ | SPOOL_WRITE | SPOOL_PROCESS | SPOOL_ADMIN)
-
 /*
  * Modes of a queue's lock.  Producers and consumers do not conflict; an order
  * override excludes consumers; alter and drop exclude all.
@@ -47,15 +41,19 @@ typedef enum SpoolHistory
 #define QUEUE_PRODUCE	AccessShareLock
 #define QUEUE_CONSUME	RowExclusiveLock
 #define QUEUE_OVERRIDE	ShareRowExclusiveLock
-#define QUEUE_ALTER		AccessExclusiveLock
+#define QUEUE_ALTER		OBJECT_ALTER
 #define QUEUE_LOOK		AccessShareLock
 
-/* A queue's row.  Valid until the end of the transaction. */
+/*
+ * A queue's row.  Begins as SpoolObject does.  Valid until the end of the
+ * transaction.
+ */
 typedef struct SpoolQueue
 {
 	int32		id;
 	char	   *name;
 	Oid			owner;
+	Acl		   *acl;			/* NULL = nobody but the owner */
 	SpoolOrder	order;
 	bool		append_only;
 	int32		max_attempts;	/* 0 = no limit; the default is worked in */
@@ -75,8 +73,9 @@ typedef struct SpoolQueue
 	int			nargs;
 	char	  **args;
 	bool		paused;
-	Acl		   *acl;			/* NULL = nobody but the owner */
 } SpoolQueue;
+
+extern SpoolCatalog spool_queues;
 
 extern SpoolQueue *spool_queue_open(text *name, AclMode right,
 									LOCKMODE lockmode);

@@ -26,6 +26,7 @@
 #include "kept.h"
 #include "program.h"
 #include "queue.h"
+#include "rights.h"
 #include "schedule.h"
 #include "shmem.h"
 #include "spiutil.h"
@@ -53,60 +54,11 @@ PG_FUNCTION_INFO_V1(spool_grant_queue);
 PG_FUNCTION_INFO_V1(spool_revoke_queue);
 PG_FUNCTION_INFO_V1(spool_has_queue_privilege);
 
-static char *queue_name_arg(FunctionCallInfo fcinfo);
 static void check_options(FunctionCallInfo fcinfo, bool complete);
-static void check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
-						 const char *const *allowed);
-static void option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls);
 static void change_order(SpoolQueue *queue, SpoolOrder order);
 static void remove_contents(int32 queue);
 static void set_command(SpoolQueue *queue, char *handler, char *path,
 						char *program, Datum args);
-static Datum change_rights(FunctionCallInfo fcinfo, int how);
-static AclMode right_from_name(const char *name, bool any);
-
-/* The queue argument, which may not be NULL, empty or too long. */
-static char *
-queue_name_arg(FunctionCallInfo fcinfo)
-{
-	char	   *name;
-
-	spool_args_required(fcinfo, 1, "queue");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUEUE));
-	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN * 4)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid queue name: \"%s\"", name),
-				 errdetail("A queue's name has 1 to %d bytes.",
-						   NAMEDATALEN * 4 - 1)));
-	return name;
-}
-
-/* 22023 unless the argument is NULL or one of a NULL-terminated list. */
-static void
-check_choice(FunctionCallInfo fcinfo, int arg, const char *name,
-			 const char *const *allowed)
-{
-	char	   *value;
-
-	if (PG_ARGISNULL(arg))
-		return;
-	value = text_to_cstring(PG_GETARG_TEXT_PP(arg));
-	for (int i = 0; allowed[i] != NULL; i++)
-		if (strcmp(value, allowed[i]) == 0)
-			return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized %s: \"%s\"", name, value),
-			 errhint("Allowed values are \"%s\", \"%s\"%s%s%s%s%s%s.",
-					 allowed[0], allowed[1],
-					 allowed[2] ? ", \"" : "",
-					 allowed[2] ? allowed[2] : "",
-					 allowed[2] ? "\"" : "",
-					 allowed[2] && allowed[3] ? ", \"" : "",
-					 allowed[2] && allowed[3] ? allowed[3] : "",
-					 allowed[2] && allowed[3] ? "\"" : "")));
-}
 
 /* Check all options; complete: those with a default must not be NULL. */
 static void
@@ -123,13 +75,11 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	"retention", "history", "workers"};
 
 	for (int i = 0; complete && i < (int) lengthof(names); i++)
-		if (PG_ARGISNULL(i) && i != ARG_MAX_ATTEMPTS)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
-	check_choice(fcinfo, ARG_ORDER_BY, "order_by", orders);
-	check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
-	check_choice(fcinfo, ARG_HISTORY, "history", histories);
+		if (i != ARG_MAX_ATTEMPTS)
+			spool_arg_required(fcinfo, i, names[i]);
+	spool_arg_check_choice(fcinfo, ARG_ORDER_BY, "order_by", orders);
+	spool_arg_check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
+	spool_arg_check_choice(fcinfo, ARG_HISTORY, "history", histories);
 	for (int i = ARG_RETRY_DELAY; i <= ARG_TIMEOUT; i++)
 		spool_arg_check_interval(fcinfo, i, names[i]);
 	spool_arg_check_interval(fcinfo, ARG_RETENTION, "retention");
@@ -145,22 +95,7 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("workers must be between 0 and %d",
 						MAX_QUEUE_WORKERS)));
-	if (!PG_ARGISNULL(ARG_OWNER))
-	{
-		(void) GetUserNameFromId(PG_GETARG_OID(ARG_OWNER), false);
-		compat_check_can_set_role(GetUserId(), PG_GETARG_OID(ARG_OWNER));
-	}
-}
-
-/* The options as parameters of a statement, in the order of the arguments. */
-static void
-option_values(FunctionCallInfo fcinfo, Datum *values, char *nulls)
-{
-	for (int i = 0; i < NUM_OPTIONS; i++)
-	{
-		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
-		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
-	}
+	spool_arg_check_owner(fcinfo, ARG_OWNER);
 }
 
 /* create_queue(queue, ...options, if_not_exists) */
@@ -181,24 +116,20 @@ spool_create_queue(PG_FUNCTION_ARGS)
 				  INTERVALOID, TEXTOID, INT4OID, OIDOID)
 	};
 	bool		if_not_exists;
-	char	   *name = queue_name_arg(fcinfo);
+	char	   *name = spool_object_name_arg(fcinfo, &spool_queues, "queue");
 	Datum		values[NUM_OPTIONS];
 	char		nulls[NUM_OPTIONS];
 
 	if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) && PG_GETARG_BOOL(NUM_OPTIONS);
 	check_options(fcinfo, true);
-	option_values(fcinfo, values, nulls);
+	spool_arg_values(fcinfo, NUM_OPTIONS, values, nulls);
 	if (nulls[ARG_OWNER] == 'n')
 	{
 		nulls[ARG_OWNER] = ' ';
 		values[ARG_OWNER] = ObjectIdGetDatum(GetUserId());
 	}
 	if (spool_exec_alone(&plan, values, nulls) == 0)
-		ereport(if_not_exists ? NOTICE : ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 if_not_exists ?
-				 errmsg("queue \"%s\" already exists, skipping", name) :
-				 errmsg("queue \"%s\" already exists", name)));
+		spool_object_exists(&spool_queues, name, if_not_exists);
 	spool_queue_changed();
 	PG_RETURN_VOID();
 }
@@ -233,21 +164,15 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 	SpoolQueue *queue;
 	Acl		   *acl;
 
-	(void) queue_name_arg(fcinfo);
+	(void) spool_object_name_arg(fcinfo, &spool_queues, "queue");
 	check_options(fcinfo, false);
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(ARG_QUEUE), SPOOL_ADMIN,
 							 QUEUE_ALTER);
 	acl = queue->acl;
-	option_values(fcinfo, values, nulls);
+	spool_arg_values(fcinfo, NUM_OPTIONS, values, nulls);
 	if (!PG_ARGISNULL(ARG_OWNER))
-	{
-		if (!has_privs_of_role(GetUserId(), queue->owner))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("must be owner of queue \"%s\"", queue->name)));
-		if (acl != NULL)
-			acl = aclnewowner(acl, queue->owner, PG_GETARG_OID(ARG_OWNER));
-	}
+		acl = spool_rights_of_owner(&spool_queues, queue,
+									PG_GETARG_OID(ARG_OWNER));
 	if (!PG_ARGISNULL(ARG_ORDER_BY))
 		change_order(queue,
 					 spool_order_from_name(spool_arg_text(fcinfo, ARG_ORDER_BY,
@@ -322,18 +247,14 @@ spool_drop_queue(PG_FUNCTION_ARGS)
 		" DELETE FROM spool.queue WHERE id = $1",
 		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
 	};
-	char	   *name = queue_name_arg(fcinfo);
+	char	   *name = spool_object_name_arg(fcinfo, &spool_queues, "queue");
 	bool		force = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	bool		if_exists = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	SpoolQueue *queue;
 	Datum		values[1];
 
-	if (if_exists && spool_queue_lookup(name, true) == NULL)
-	{
-		ereport(NOTICE,
-				(errmsg("queue \"%s\" does not exist, skipping", name)));
+	if (spool_object_gone(&spool_queues, name, if_exists))
 		PG_RETURN_VOID();
-	}
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
 	if (!force &&
 		(spool_store_has_waiting(queue->id, spool_by_number(queue->order)) ||
@@ -389,7 +310,7 @@ spool_set_handler(PG_FUNCTION_ARGS)
 	SpoolQueue *queue;
 	char	   *statement = NULL;
 
-	(void) queue_name_arg(fcinfo);
+	(void) spool_object_name_arg(fcinfo, &spool_queues, "queue");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
 	compat_check_can_set_role(GetUserId(), queue->owner);
 	if (!PG_ARGISNULL(1))
@@ -410,7 +331,7 @@ spool_set_program(PG_FUNCTION_ARGS)
 	char	   *program = NULL;
 	Datum		args = (Datum) 0;
 
-	(void) queue_name_arg(fcinfo);
+	(void) spool_object_name_arg(fcinfo, &spool_queues, "queue");
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
 	compat_check_can_set_role(GetUserId(), queue->owner);
 	if (!PG_ARGISNULL(1))
@@ -429,79 +350,20 @@ spool_set_program(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The bit of a right; any: also the name "any". */
-static AclMode
-right_from_name(const char *name, bool any)
-{
-	if (strcmp(name, "read") == 0)
-		return SPOOL_READ;
-	if (strcmp(name, "write") == 0)
-		return SPOOL_WRITE;
-	if (strcmp(name, "process") == 0)
-		return SPOOL_PROCESS;
-	if (strcmp(name, "admin") == 0)
-		return SPOOL_ADMIN;
-	if (any && strcmp(name, "any") == 0)
-		return SPOOL_ANY;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized privilege: \"%s\"", name),
-			 errhint("Allowed values are \"read\", \"write\", \"process\" and \"admin\".")));
-}
-
-/* grant_queue and revoke_queue */
-static Datum
-change_rights(FunctionCallInfo fcinfo, int how)
-{
-	static SpoolPlan plan = {
-		"UPDATE spool.queue SET acl = $2 WHERE id = $1",
-		SPI_OK_UPDATE, PLAN_ARGS(INT4OID, ACLITEMARRAYOID)
-	};
-	SpoolQueue *queue;
-	AclItem		item;
-	Acl		   *acl;
-	Datum		values[2];
-
-	spool_args_required(fcinfo, 3, "queue", "role", "privilege");
-	queue = spool_queue_open(PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, QUEUE_ALTER);
-	item.ai_grantee = PG_GETARG_OID(1);
-	if (how == ACL_MODECHG_ADD && item.ai_grantee != ACL_ID_PUBLIC)
-		(void) GetUserNameFromId(item.ai_grantee, false);
-	item.ai_grantor = queue->owner;
-	ACLITEM_SET_RIGHTS(item,
-					   right_from_name(text_to_cstring(PG_GETARG_TEXT_PP(2)),
-									   false));
-	acl = aclupdate(queue->acl ? queue->acl : make_empty_acl(), &item, how,
-					queue->owner, DROP_RESTRICT);
-	values[0] = Int32GetDatum(queue->id);
-	values[1] = PointerGetDatum(acl);
-	(void) spool_exec_alone(&plan, values, NULL);
-	spool_queue_changed();
-	PG_RETURN_VOID();
-}
-
 Datum
 spool_grant_queue(PG_FUNCTION_ARGS)
 {
-	return change_rights(fcinfo, ACL_MODECHG_ADD);
+	return spool_rights_change(fcinfo, &spool_queues, ACL_MODECHG_ADD);
 }
 
 Datum
 spool_revoke_queue(PG_FUNCTION_ARGS)
 {
-	return change_rights(fcinfo, ACL_MODECHG_DEL);
+	return spool_rights_change(fcinfo, &spool_queues, ACL_MODECHG_DEL);
 }
 
-/* has_queue_privilege(queue, privilege); NULL if there is no such queue */
 Datum
 spool_has_queue_privilege(PG_FUNCTION_ARGS)
 {
-	SpoolQueue *queue = spool_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-										   true);
-	AclMode		right = right_from_name(text_to_cstring(PG_GETARG_TEXT_PP(1)),
-										true);
-
-	if (queue == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_BOOL(spool_queue_allows(queue, right));
+	return spool_rights_has(fcinfo, &spool_queues);
 }

@@ -18,10 +18,13 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -29,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "spiutil.h"
 #include "spool.h"
@@ -289,4 +293,59 @@ spool_field_copy(uint64 row, int column, Oid type, bool *null,
 	value = datumCopy(value, typbyval, typlen);
 	MemoryContextSwitchTo(old);
 	return value;
+}
+
+/* A text field of the last result, or NULL. */
+char *
+spool_field_text(uint64 row, int column)
+{
+	bool		null;
+	Datum		value = spool_field(row, column, &null);
+
+	return null ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * A field of type text[] without nulls as an array, NULL if it is NULL; returns
+ * their number.
+ */
+int
+spool_field_texts(uint64 row, int column, char ***texts)
+{
+	bool		null;
+	Datum		value = spool_field(row, column, &null);
+	Datum	   *elements;
+	int			count;
+
+	*texts = NULL;
+	if (null)
+		return 0;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, &count);
+	*texts = palloc(Max(count, 1) * sizeof(char *));
+	for (int i = 0; i < count; i++)
+		(*texts)[i] = TextDatumGetCString(elements[i]);
+	return count;
+}
+
+/*
+ * Microseconds of an interval that is not NULL, a month being 30 days.  None
+ * is longer than spool_arg_check_interval lets it be.
+ */
+int64
+spool_field_us(uint64 row, int column)
+{
+	Interval   *interval = DatumGetIntervalP(spool_field(row, column, NULL));
+
+	return interval->time + USECS_PER_DAY *
+		(interval->day + (int64) DAYS_PER_MONTH * interval->month);
+}
+
+/* The same in milliseconds; at least 1 if above 0. */
+int64
+spool_field_ms(uint64 row, int column)
+{
+	int64		us = spool_field_us(row, column);
+
+	return us > 0 ? Max(us / 1000, 1) : 0;
 }

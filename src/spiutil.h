@@ -8,7 +8,7 @@
 
 #include "executor/spi.h"
 
-#define SPOOL_MAX_ARGS 16
+#define SPOOL_MAX_ARGS 20
 
 /* A statement that is prepared at its first use and kept. */
 typedef struct SpoolPlan
@@ -45,6 +45,10 @@ extern uint64 spool_exec_alone(SpoolPlan *plan, Datum *values,
 extern Datum spool_field(uint64 row, int column, bool *null);
 extern Datum spool_field_copy(uint64 row, int column, Oid type, bool *null,
 							  MemoryContext context);
+extern char *spool_field_text(uint64 row, int column);
+extern int	spool_field_texts(uint64 row, int column, char ***texts);
+extern int64 spool_field_us(uint64 row, int column);
+extern int64 spool_field_ms(uint64 row, int column);
 
 extern bool spool_extension_present(void);
 extern Oid	spool_relation_oid(const char *name);

@@ -1,8 +1,8 @@
 -- Who may do what, and what pg_dump saves.
 --
--- Functions that work on one queue may be called by everybody: they check the
--- rights on that queue.  Creating queues, upkeep, and workers are for whom the
--- extension's owner grants EXECUTE.  Segments are of all queues: what is told
+-- Functions that work on one queue or resequencer may be called by everybody:
+-- they check the rights on it.  Creating them, upkeep, and workers are for whom
+-- the extension's owner grants EXECUTE.  Segments are of all queues: what is told
 -- of them is for those who monitor the server.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA spool FROM PUBLIC;
@@ -17,7 +17,7 @@ BEGIN
         SELECT p.oid
           FROM pg_catalog.pg_proc p
          WHERE p.pronamespace = 'spool'::pg_catalog.regnamespace
-           AND p.proname NOT IN ('create_queue', 'maintain', 'start', 'stop', 'segment_rows')
+           AND p.proname NOT IN ('create_queue', 'create_resequencer', 'maintain', 'start', 'stop', 'segment_rows')
     LOOP
         EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', routine);
     END LOOP;
@@ -25,7 +25,8 @@ END
 $$;
 
 GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters,
-    spool.workers, spool.claims, spool.stat_queues, spool.stat_streams TO PUBLIC;
+    spool.workers, spool.claims, spool.stat_queues, spool.stat_streams,
+    spool.resequencers TO PUBLIC;
 GRANT SELECT, INSERT ON spool.inbox TO PUBLIC;
 GRANT SELECT ON spool.segments TO pg_monitor;
 GRANT EXECUTE ON FUNCTION spool.segment_rows TO pg_monitor;
