@@ -8,6 +8,7 @@
 #define SPOOL_COMPAT_H
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
@@ -111,6 +112,14 @@
 #else
 #define compat_owns_database(database, role) \
 	pg_database_ownercheck(database, role)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define compat_owns_relation(relation, role) \
+	object_ownercheck(RelationRelationId, relation, role)
+#else
+#define compat_owns_relation(relation, role) \
+	pg_class_ownercheck(relation, role)
 #endif
 
 /* 17: extensions can name what they wait for */
