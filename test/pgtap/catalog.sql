@@ -48,6 +48,8 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         'ack', 'nack', 'extend_claim', 'release',
         -- of a sender
         'prepare', 'sender_next', 'sender_set_next',
+        -- of a table: its own rights
+        'guard', 'unguard', 'refuse_stale',
         -- packets and looks
         'make_packet', 'packet', 'packet_in', 'packet_recv', 'packet_out', 'packet_send', 'runner_alive', 'worker_rows')$$, 'catalog: EXECUTE for everybody is on a list');
 
@@ -123,10 +125,12 @@ maintain() -
 start() void
 stop() void
 grant_queue(queue text, role regrole, privilege text) void
-revoke_queue(queue text, role regrole, privilege text) void$$, '\n') AS says;
+revoke_queue(queue text, role regrole, privilege text) void
+guard(tbl regclass, key_column name, sn_column name) void
+unguard(tbl regclass) void$$, '\n') AS says;
 SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
 SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
-    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|runner_alive|nanoseconds|has_queue_privilege)\('$$, 'catalog: and no others, but for internal ones');
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|runner_alive|nanoseconds|has_queue_privilege|refuse_stale)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
     ('spool.claims', 'claim_id bigint, queue text, stream text, jobs bigint, role text, application_name text, since timestamp with time zone, lease_until timestamp with time zone'),

@@ -64,6 +64,11 @@ sql('source', "CALL spool.process('numbered')");
 sql('source', q{
 SELECT spool.discard('numbered', spool.packet_id('numbered', 2, 'a'), 'no use');
 SELECT seq FROM spool.take('numbered', 1, stream => 'a');
+
+CREATE TABLE account (id int PRIMARY KEY, sn bigint) PARTITION BY RANGE (id);
+CREATE TABLE account_1 PARTITION OF account FOR VALUES FROM (1) TO (9);
+INSERT INTO account VALUES (1, 5);
+SELECT spool.guard('account', 'id', 'sn');
 });
 
 # All that can be seen of a database.
@@ -135,6 +140,9 @@ $node->command_ok(
 is(picture('source'), $before, 'nothing changed by that');
 is(picture($_), $before, "$_: the same can be seen")
   foreach qw(restored copied again);
+is(sql($_, 'UPDATE account SET sn = 4 RETURNING sn; UPDATE account SET sn = 6 RETURNING sn'),
+	'6', "$_: a guarded table refuses stale writes")
+  foreach qw(source restored copied again);
 
 my $after = go_on('source');
 like($after, qr/^plain\|s1\|5\|.*\|more$/m, 'going on shows jobs');
