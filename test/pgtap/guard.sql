@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(120);
+SELECT plan(122);
 
 -- Runs a statement; how many rows it counts.
 CREATE FUNCTION pg_temp.counted(statement text) RETURNS bigint
@@ -192,6 +192,13 @@ SELECT throws_ok($$SELECT spool.guard('parted_2', 'id', 'sn')$$, '42710', 'table
 SELECT throws_ok($$SELECT spool.unguard('parted_2')$$, '2BP01', 'cannot drop trigger spool_guard on table parted_2 because trigger spool_guard on table parted requires it', 'unguard: not a partition alone');
 SELECT spool.unguard('parted') \g /dev/null
 SELECT is(pg_temp.counted('UPDATE parted SET sn = 1'), 3::bigint, 'unguard: with all partitions');
+
+-- tables that inherit are tables of their own
+CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (stamped);
+INSERT INTO heir VALUES (2, 5);
+SELECT is(pg_temp.counted('UPDATE stamped SET sn = 4 WHERE id = 2'), 1::bigint, 'guard: tables that inherit are not guarded');
+SELECT spool.guard('heir', 'id', 'sn') \g /dev/null
+SELECT is(pg_temp.counted('UPDATE stamped SET sn = 3 WHERE id = 2'), 0::bigint, 'guard: unless they are');
 
 -- ---- refusals ------------------------------------------------------------------
 CREATE TABLE plain (id int, sn int, other int, place point);
