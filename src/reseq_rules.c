@@ -176,7 +176,9 @@ spool_verdict_name(SpoolVerdict verdict)
 		[VERDICT_STALE] = "stale",
 		[VERDICT_APPLIED] = "applied",
 		[VERDICT_EXPIRED] = "expired",
-		[VERDICT_SUSPENDED] = "suspended"
+		[VERDICT_SUSPENDED] = "suspended",
+		[VERDICT_RESUMED] = "resumed",
+		[VERDICT_RESET] = "reset"
 	};
 
 	return names[verdict];

@@ -24,7 +24,9 @@ typedef enum SpoolVerdict
 	VERDICT_STALE,				/* register: a newer one was applied */
 	VERDICT_APPLIED,			/* applied, unregister: it was */
 	VERDICT_EXPIRED,
-	VERDICT_SUSPENDED			/* failed: the key is suspended */
+	VERDICT_SUSPENDED,			/* failed, suspend_key: the key is */
+	VERDICT_RESUMED,			/* resume_key */
+	VERDICT_RESET				/* reset */
 } SpoolVerdict;
 
 /*

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ * reseq_key.h
+ *	  Keys of resequencers: the locks of their lanes.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SPOOL_RESEQ_KEY_H
+#define SPOOL_RESEQ_KEY_H
+
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+/* A key that is locked to the end of the transaction. */
+typedef struct SpoolReseqKey
+{
+	int64		id;
+	text	   *name;
+	int32		epoch;
+	char	   *suspended;		/* reason, or NULL */
+	int64		blocking;		/* the number that suspended it, or NO_SN */
+} SpoolReseqKey;
+
+/* The table of keys, opened to lock some. */
+typedef struct SpoolReseqKeys
+{
+	int32		resequencer;
+	Relation	heap;
+	Relation	index;
+	TupleTableSlot *slot;
+} SpoolReseqKeys;
+
+extern void spool_reseq_keys_open(SpoolReseqKeys *keys, int32 resequencer,
+								  LOCKMODE lockmode);
+extern void spool_reseq_keys_close(SpoolReseqKeys *keys);
+extern bool spool_reseq_key_find(SpoolReseqKeys *keys, text *name,
+								 Snapshot snapshot, SpoolReseqKey *key);
+extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
+								 SpoolReseqKey *key);
+extern void spool_reseq_keys_create(int32 resequencer, text *const *names,
+									int n);
+extern void spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,
+									int64 blocking);
+extern void spool_reseq_key_renew(SpoolReseqKey *key);
+
+#endif							/* SPOOL_RESEQ_KEY_H */
