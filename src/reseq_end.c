@@ -20,7 +20,6 @@
 #include "spool.h"
 
 static TimestampTz after_ms(TimestampTz time, int64 ms);
-static TimestampTz due_of(SpoolReseqCall *call, const SpoolDelivery *delivery);
 static bool has_parts(const SpoolSteps *steps);
 static void leave_behind(SpoolWay *way, int64 sn);
 static void number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn);
@@ -41,11 +40,10 @@ after_ms(TimestampTz time, int64 ms)
 }
 
 /* When a live delivery ends by itself. */
-static TimestampTz
-due_of(SpoolReseqCall *call, const SpoolDelivery *delivery)
+TimestampTz
+spool_reseq_due_of(const SpoolResequencer *resequencer,
+				   const SpoolDelivery *delivery)
 {
-	SpoolResequencer *resequencer = call->resequencer;
-
 	if (delivery->state == DELIVERY_PASSED)
 		return after_ms(delivery->since, resequencer->deadline_ms);
 	if (!spool_delivery_split(delivery->state))
@@ -62,7 +60,7 @@ void
 spool_way_due(SpoolReseqCall *call, SpoolWay *way,
 			  const SpoolDelivery *delivery)
 {
-	TimestampTz due = due_of(call, delivery);
+	TimestampTz due = spool_reseq_due_of(call->resequencer, delivery);
 
 	way->lane.due = Min(way->lane.due, due);
 }
@@ -281,7 +279,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
 
 	if (whole != NULL && whole->delivery.state == DELIVERY_SPLIT &&
-		due_of(call, &whole->delivery) <= call->now &&
+		spool_reseq_due_of(call->resequencer, &whole->delivery) <= call->now &&
 		!spool_tree_begun(steps))
 	{
 		if (call->resequencer->rules.whole)
@@ -304,7 +302,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 
 		if (!spool_delivery_live(step->delivery.state) ||
 			spool_delivery_split(step->delivery.state) ||
-			due_of(call, &step->delivery) > call->now)
+			spool_reseq_due_of(call->resequencer, &step->delivery) > call->now)
 			continue;
 		spool_way_end(call, way, step, DELIVERY_EXPIRED, "deadline", NULL);
 	}

@@ -46,7 +46,7 @@ enum
 };
 
 static bool look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot);
-static void read_slot(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key);
+static void read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key);
 
 /* Open the table with a lock to look at keys, or to lock them. */
 void
@@ -92,7 +92,7 @@ look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
 
 /* A key from the row in the slot. */
 static void
-read_slot(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
+read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key)
 {
 	Datum	   *values;
 	bool	   *nulls;
@@ -101,10 +101,12 @@ read_slot(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
 	values = keys->slot->tts_values - 1;
 	nulls = keys->slot->tts_isnull - 1;
 	key->id = DatumGetInt64(values[KEY_ID]);
-	key->name = name;
+	key->name = DatumGetTextPCopy(values[KEY_KEY]);
 	key->epoch = DatumGetInt32(values[KEY_EPOCH]);
 	key->suspended = nulls[KEY_SUSPENDED] ? NULL :
 		TextDatumGetCString(values[KEY_SUSPENDED]);
+	key->suspended_since = nulls[KEY_SUSPENDED_SINCE] ? 0 :
+		DatumGetTimestampTz(values[KEY_SUSPENDED_SINCE]);
 	key->blocking = nulls[KEY_BLOCKING] ? NO_SN :
 		DatumGetInt64(values[KEY_BLOCKING]);
 }
@@ -117,9 +119,42 @@ spool_reseq_key_find(SpoolReseqKeys *keys, text *name, Snapshot snapshot,
 	bool		found = look_up(keys, name, snapshot);
 
 	if (found)
-		read_slot(keys, name, key);
+		read_slot(keys, key);
 	ExecClearTuple(keys->slot);
 	return found;
+}
+
+/* Walk over all keys in the order of their bytes. */
+void
+spool_reseq_walk_begin(SpoolReseqKeys *keys, Snapshot snapshot)
+{
+	ScanKeyData scankey;
+
+	keys->context = CurrentMemoryContext;
+	ScanKeyInit(&scankey, NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(keys->resequencer));
+	keys->desc = compat_index_beginscan(keys->heap, keys->index, snapshot, 1);
+	index_rescan(keys->desc, &scankey, 1, NULL, 0);
+}
+
+/* The next key; its row is in the slot, the rest in the current context. */
+bool
+spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(keys->context);
+	bool		found = index_getnext_slot(keys->desc, ForwardScanDirection,
+										   keys->slot);
+
+	MemoryContextSwitchTo(old);
+	if (found)
+		read_slot(keys, key);
+	return found;
+}
+
+void
+spool_reseq_walk_end(SpoolReseqKeys *keys)
+{
+	index_endscan(keys->desc);
 }
 
 /* Lock a key, waiting for who has it; false if there is none. */
@@ -144,7 +179,7 @@ spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
 		}
 		UnregisterSnapshot(snapshot);
 		if (found && result == TM_Ok)
-			read_slot(keys, name, key);
+			read_slot(keys, key);
 		ExecClearTuple(keys->slot);
 		if (!found || result == TM_Ok)
 			return found;

@@ -6,9 +6,11 @@
 #ifndef SPOOL_RESEQ_KEY_H
 #define SPOOL_RESEQ_KEY_H
 
+#include "access/genam.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
+#include "utils/timestamp.h"
 
 /* A key that is locked to the end of the transaction. */
 typedef struct SpoolReseqKey
@@ -17,6 +19,7 @@ typedef struct SpoolReseqKey
 	text	   *name;
 	int32		epoch;
 	char	   *suspended;		/* reason, or NULL */
+	TimestampTz suspended_since;
 	int64		blocking;		/* the number that suspended it, or NO_SN */
 } SpoolReseqKey;
 
@@ -27,6 +30,8 @@ typedef struct SpoolReseqKeys
 	Relation	heap;
 	Relation	index;
 	TupleTableSlot *slot;
+	IndexScanDesc desc;			/* of a walk */
+	MemoryContext context;		/* what it keeps is allocated there */
 } SpoolReseqKeys;
 
 extern void spool_reseq_keys_open(SpoolReseqKeys *keys, int32 resequencer,
@@ -36,6 +41,9 @@ extern bool spool_reseq_key_find(SpoolReseqKeys *keys, text *name,
 								 Snapshot snapshot, SpoolReseqKey *key);
 extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
 								 SpoolReseqKey *key);
+extern void spool_reseq_walk_begin(SpoolReseqKeys *keys, Snapshot snapshot);
+extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
+extern void spool_reseq_walk_end(SpoolReseqKeys *keys);
 extern void spool_reseq_keys_create(int32 resequencer, text *const *names,
 									int n);
 extern void spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,

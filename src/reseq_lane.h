@@ -76,6 +76,8 @@ extern int64 spool_way_next_below(SpoolReseqCall *call, SpoolWay *way,
 								  int64 sn);
 
 /* reseq_end.c */
+extern TimestampTz spool_reseq_due_of(const SpoolResequencer *resequencer,
+									  const SpoolDelivery *delivery);
 extern void spool_way_due(SpoolReseqCall *call, SpoolWay *way,
 						  const SpoolDelivery *delivery);
 extern void spool_way_pass(SpoolReseqCall *call, SpoolWay *way, int64 sn,

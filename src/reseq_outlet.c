@@ -23,14 +23,13 @@
 #include "spool.h"
 #include "write.h"
 
-static ArrayType *part_array(int npart, const int32 *part);
 static char *describe(SpoolResequencer *resequencer, const SpoolStray *stray);
 static void enqueue(SpoolResequencer *resequencer, const char *queue_name,
 					const SpoolStray *stray);
 
 /* A path as an array. */
-static ArrayType *
-part_array(int npart, const int32 *part)
+ArrayType *
+spool_part_array(int npart, const int32 *part)
 {
 	Datum	   *elements = palloc(Max(npart, 1) * sizeof(Datum));
 
@@ -63,7 +62,7 @@ spool_reseq_bury(SpoolResequencer *resequencer, const SpoolStray *stray)
 	PUT(2, stray->sn != NULL, Int64GetDatum(*stray->sn));
 	PUT(3, stray->target != NULL, CStringGetTextDatum(stray->target));
 	PUT(4, stray->npart > 0,
-		PointerGetDatum(part_array(stray->npart, stray->part)));
+		PointerGetDatum(spool_part_array(stray->npart, stray->part)));
 	PUT(5, true, CStringGetTextDatum(stray->reason));
 	PUT(6, stray->message != NULL, CStringGetTextDatum(stray->message));
 #undef PUT

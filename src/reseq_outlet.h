@@ -6,6 +6,8 @@
 #ifndef SPOOL_RESEQ_OUTLET_H
 #define SPOOL_RESEQ_OUTLET_H
 
+#include "utils/array.h"
+
 #include "reseq_store.h"
 #include "resequencer.h"
 
@@ -22,6 +24,7 @@ typedef struct SpoolStray
 	char	   *message;
 } SpoolStray;
 
+extern ArrayType *spool_part_array(int npart, const int32 *part);
 extern void spool_reseq_dead(SpoolResequencer *resequencer, text *key,
 							 const SpoolDelivery *delivery,
 							 const char *reason, const char *message);

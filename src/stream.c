@@ -113,9 +113,15 @@ spool_stream_walk_next(SpoolStreamWalk *walk, SpoolStream *stream)
 TransactionId
 spool_stream_walk_locker(SpoolStreamWalk *walk)
 {
+	return spool_slot_locker(walk->slot);
+}
+
+/* The transaction in progress that holds the lock of the row in a slot. */
+TransactionId
+spool_slot_locker(TupleTableSlot *slot)
+{
 	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(walk->slot, false,
-											   &should_free);
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
 	TransactionId locker = InvalidTransactionId;
 
 	/* a lock held twice, by subtransactions, is the only multixact */

@@ -53,6 +53,7 @@ typedef struct SpoolStreamWalk
 } SpoolStreamWalk;
 
 extern bool spool_slot_is_mine(TupleTableSlot *slot);
+extern TransactionId spool_slot_locker(TupleTableSlot *slot);
 extern bool spool_stream_find(SpoolQueue *queue, const char *name,
 							  SpoolStream *stream);
 extern bool spool_stream_read(int64 id, SpoolStream *stream, int32 *queue);

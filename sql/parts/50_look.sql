@@ -109,17 +109,6 @@ RETURNS pg_catalog.void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_retry_now';
 COMMENT ON FUNCTION spool.retry_now IS 'forgets failed attempts, so that a blocked head is tried again';
 
-CREATE VIEW spool.dead_letters WITH (security_barrier) AS
-SELECT 'queue'::pg_catalog.text AS source, q.name, s.name AS stream, k.seq,
-       NULL::pg_catalog.text AS target, k.packet_id, k.reason, k.sqlstate,
-       k.message, k.attempts, k.since
-  FROM spool.kept k
-  JOIN spool.stream s ON s.id = k.stream
-  JOIN spool.queue q ON q.id = s.queue
- WHERE k.state IN ('dead', 'failed')
-   AND spool.has_queue_privilege(q.name, 'read');
-COMMENT ON VIEW spool.dead_letters IS 'packets that will not run unless redriven: failed for good, late, passed over, discarded';
-
 CREATE FUNCTION spool.redrive(queue pg_catalog.text, packet_id pg_catalog.int8 DEFAULT NULL)
 RETURNS pg_catalog.int8
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_redrive';

@@ -26,7 +26,8 @@ $$;
 
 GRANT SELECT ON spool.queues, spool.attempts, spool.actions, spool.dead_letters,
     spool.workers, spool.claims, spool.stat_queues, spool.stat_streams,
-    spool.resequencers TO PUBLIC;
+    spool.resequencers, spool.registrations, spool.stat_keys,
+    spool.stat_resequencers TO PUBLIC;
 GRANT SELECT, INSERT ON spool.inbox TO PUBLIC;
 GRANT SELECT ON spool.segments TO pg_monitor;
 GRANT EXECUTE ON FUNCTION spool.segment_rows TO pg_monitor;
