@@ -19,7 +19,6 @@
 #include "reseq_outlet.h"
 #include "spool.h"
 
-static TimestampTz after_ms(TimestampTz time, int64 ms);
 static bool has_parts(const SpoolSteps *steps);
 static void leave_behind(SpoolWay *way, int64 sn);
 static void number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn);
@@ -33,26 +32,26 @@ static void after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps);
 static void expire_number(SpoolReseqCall *call, SpoolWay *way,
 						  SpoolSteps *steps);
 
-static TimestampTz
-after_ms(TimestampTz time, int64 ms)
-{
-	return TimestampTzPlusMilliseconds(time, ms);
-}
-
 /* When a live delivery ends by itself. */
 TimestampTz
 spool_reseq_due_of(const SpoolResequencer *resequencer,
-				   const SpoolDelivery *delivery)
+				   const SpoolReseqKey *key, const SpoolDelivery *delivery)
 {
-	if (delivery->state == DELIVERY_PASSED)
-		return after_ms(delivery->since, resequencer->deadline_ms);
-	if (!spool_delivery_split(delivery->state))
-		return after_ms(delivery->registered_at, resequencer->deadline_ms);
-	if (delivery->state == DELIVERY_CUT || delivery->npart > 0)
-		return DT_NOEND;		/* with the rest of the tree */
-	return after_ms(delivery->registered_at,
-					resequencer->tree_timeout_ms > 0 ?
-					resequencer->tree_timeout_ms : resequencer->deadline_ms);
+	int64		ms = resequencer->deadline_ms;
+	TimestampTz start;
+
+	start = delivery->state == DELIVERY_PASSED ? delivery->since :
+		delivery->registered_at;
+	if (spool_delivery_split(delivery->state))
+	{
+		if (delivery->state == DELIVERY_CUT || delivery->npart > 0)
+			return DT_NOEND;	/* with the rest of the tree */
+		if (resequencer->tree_timeout_ms > 0)
+			ms = resequencer->tree_timeout_ms;
+	}
+	if (key->suspended != NULL)
+		return DT_NOEND;
+	return TimestampTzPlusMilliseconds(Max(start, key->resumed_at), ms);
 }
 
 /* Let a lane be looked at when a delivery is due. */
@@ -60,7 +59,7 @@ void
 spool_way_due(SpoolReseqCall *call, SpoolWay *way,
 			  const SpoolDelivery *delivery)
 {
-	TimestampTz due = spool_reseq_due_of(call->resequencer, delivery);
+	TimestampTz due = spool_reseq_due_of(call->resequencer, way->key, delivery);
 
 	way->lane.due = Min(way->lane.due, due);
 }
@@ -279,7 +278,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
 
 	if (whole != NULL && whole->delivery.state == DELIVERY_SPLIT &&
-		spool_reseq_due_of(call->resequencer, &whole->delivery) <= call->now &&
+		spool_reseq_due_of(call->resequencer, way->key, &whole->delivery) <= call->now &&
 		!spool_tree_begun(steps))
 	{
 		if (call->resequencer->rules.whole)
@@ -302,7 +301,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 
 		if (!spool_delivery_live(step->delivery.state) ||
 			spool_delivery_split(step->delivery.state) ||
-			spool_reseq_due_of(call->resequencer, &step->delivery) > call->now)
+			spool_reseq_due_of(call->resequencer, way->key, &step->delivery) > call->now)
 			continue;
 		spool_way_end(call, way, step, DELIVERY_EXPIRED, "deadline", NULL);
 	}
@@ -317,7 +316,7 @@ spool_way_expire(SpoolReseqCall *call, SpoolWay *way)
 	SpoolSteps **numbers;
 	int			n;
 
-	if (lane->due > call->now)
+	if (lane->due > call->now || way->key->suspended != NULL)
 		return 0;
 	spool_way_load(call, way, lane->applied + 1);
 	n = way->nnumbers;

@@ -38,13 +38,14 @@
 enum
 {
 	KEY_ID = 1, KEY_RESEQUENCER, KEY_KEY, KEY_EPOCH, KEY_SUSPENDED,
-	KEY_SUSPENDED_SINCE, KEY_BLOCKING
+	KEY_SUSPENDED_SINCE, KEY_RESUMED_AT, KEY_BLOCKING
 };
 enum
 {
 	NAME_INDEX_RESEQUENCER = 1, NAME_INDEX_KEY
 };
 
+static bool next_row(SpoolReseqKeys *keys);
 static bool look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot);
 static void read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key);
 
@@ -58,14 +59,30 @@ spool_reseq_keys_open(SpoolReseqKeys *keys, int32 resequencer,
 	keys->index = index_open(spool_relation_oid("reseq_key_resequencer_key_key"),
 							 AccessShareLock);
 	keys->slot = table_slot_create(keys->heap, NULL);
+	keys->desc = compat_index_beginscan(keys->heap, keys->index, SnapshotAny,
+										NAME_INDEX_KEY);
+	keys->context = CurrentMemoryContext;
 }
 
 void
 spool_reseq_keys_close(SpoolReseqKeys *keys)
 {
+	index_endscan(keys->desc);
 	ExecDropSingleTupleTableSlot(keys->slot);
 	index_close(keys->index, NoLock);
 	table_close(keys->heap, NoLock);
+}
+
+/* Read the next row of a scan into the slot. */
+static bool
+next_row(SpoolReseqKeys *keys)
+{
+	MemoryContext old = MemoryContextSwitchTo(keys->context);
+	bool		found = index_getnext_slot(keys->desc, ForwardScanDirection,
+										   keys->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 /* Find the row of a key into the slot. */
@@ -73,21 +90,15 @@ static bool
 look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
 {
 	ScanKeyData scankeys[2];
-	IndexScanDesc desc;
-	bool		found;
 
 	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(keys->resequencer));
 	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY,
 						   BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(name));
-	desc = compat_index_beginscan(keys->heap, keys->index, snapshot, 2);
-	index_rescan(desc, scankeys, 2, NULL, 0);
-	found = index_getnext_slot(desc, ForwardScanDirection, keys->slot);
-	if (found)
-		ExecMaterializeSlot(keys->slot);
-	index_endscan(desc);
-	return found;
+	keys->desc->xs_snapshot = snapshot;
+	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
+	return next_row(keys);
 }
 
 /* A key from the row in the slot. */
@@ -107,6 +118,8 @@ read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key)
 		TextDatumGetCString(values[KEY_SUSPENDED]);
 	key->suspended_since = nulls[KEY_SUSPENDED_SINCE] ? 0 :
 		DatumGetTimestampTz(values[KEY_SUSPENDED_SINCE]);
+	key->resumed_at = nulls[KEY_RESUMED_AT] ? 0 :
+		DatumGetTimestampTz(values[KEY_RESUMED_AT]);
 	key->blocking = nulls[KEY_BLOCKING] ? NO_SN :
 		DatumGetInt64(values[KEY_BLOCKING]);
 }
@@ -126,35 +139,29 @@ spool_reseq_key_find(SpoolReseqKeys *keys, text *name, Snapshot snapshot,
 
 /* Walk over all keys in the order of their bytes. */
 void
-spool_reseq_walk_begin(SpoolReseqKeys *keys, Snapshot snapshot)
+spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot)
 {
-	ScanKeyData scankey;
+	ScanKeyData scankeys[2];
 
-	keys->context = CurrentMemoryContext;
-	ScanKeyInit(&scankey, NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
+	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(keys->resequencer));
-	keys->desc = compat_index_beginscan(keys->heap, keys->index, snapshot, 1);
-	index_rescan(keys->desc, &scankey, 1, NULL, 0);
+	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY,
+						   BTGreaterStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXT_GT,
+						   PointerGetDatum(cstring_to_text("")));
+	keys->desc->xs_snapshot = snapshot;
+	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
 }
 
 /* The next key; its row is in the slot, the rest in the current context. */
 bool
 spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
 {
-	MemoryContext old = MemoryContextSwitchTo(keys->context);
-	bool		found = index_getnext_slot(keys->desc, ForwardScanDirection,
-										   keys->slot);
+	bool		found = next_row(keys);
 
-	MemoryContextSwitchTo(old);
 	if (found)
 		read_slot(keys, key);
 	return found;
-}
-
-void
-spool_reseq_walk_end(SpoolReseqKeys *keys)
-{
-	index_endscan(keys->desc);
 }
 
 /* Lock a key, waiting for who has it; false if there is none. */
@@ -221,7 +228,7 @@ spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason, int64 blocking)
 	static SpoolPlan plan = {
 		"UPDATE spool.reseq_key SET suspended = $2,"
 		" suspended_since = CASE WHEN $2 IS NOT NULL THEN clock_timestamp() END,"
-		" blocking = $3 WHERE id = $1",
+		" resumed_at = clock_timestamp(), blocking = $3 WHERE id = $1",
 		SPI_OK_UPDATE, PLAN_ARGS(INT8OID, TEXTOID, INT8OID)
 	};
 	Datum		values[3];
@@ -234,6 +241,7 @@ spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason, int64 blocking)
 	nulls[2] = blocking == NO_SN ? 'n' : ' ';
 	(void) spool_exec_alone(&plan, values, nulls);
 	key->suspended = reason ? pstrdup(reason) : NULL;
+	key->resumed_at = GetCurrentTimestamp();
 	key->blocking = blocking;
 }
 

@@ -20,6 +20,7 @@ typedef struct SpoolReseqKey
 	int32		epoch;
 	char	   *suspended;		/* reason, or NULL */
 	TimestampTz suspended_since;
+	TimestampTz resumed_at;		/* 0 = never suspended */
 	int64		blocking;		/* the number that suspended it, or NO_SN */
 } SpoolReseqKey;
 
@@ -30,8 +31,8 @@ typedef struct SpoolReseqKeys
 	Relation	heap;
 	Relation	index;
 	TupleTableSlot *slot;
-	IndexScanDesc desc;			/* of a walk */
-	MemoryContext context;		/* what it keeps is allocated there */
+	IndexScanDesc desc;
+	MemoryContext context;		/* what the scan keeps is allocated there */
 } SpoolReseqKeys;
 
 extern void spool_reseq_keys_open(SpoolReseqKeys *keys, int32 resequencer,
@@ -41,9 +42,8 @@ extern bool spool_reseq_key_find(SpoolReseqKeys *keys, text *name,
 								 Snapshot snapshot, SpoolReseqKey *key);
 extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
 								 SpoolReseqKey *key);
-extern void spool_reseq_walk_begin(SpoolReseqKeys *keys, Snapshot snapshot);
+extern void spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot);
 extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
-extern void spool_reseq_walk_end(SpoolReseqKeys *keys);
 extern void spool_reseq_keys_create(int32 resequencer, text *const *names,
 									int n);
 extern void spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,

@@ -40,10 +40,21 @@ void
 spool_reseq_begin(SpoolReseqCall *call, text *resequencer, AclMode right,
 				  LOCKMODE lockmode)
 {
+	spool_reseq_begin_on(call,
+						 spool_resequencer_open(resequencer, right, lockmode),
+						 lockmode);
+}
+
+/* The same for a resequencer that is open. */
+void
+spool_reseq_begin_on(SpoolReseqCall *call, SpoolResequencer *resequencer,
+					 LOCKMODE lockmode)
+{
 	memset(call, 0, sizeof(SpoolReseqCall));
-	call->resequencer = spool_resequencer_open(resequencer, right, lockmode);
-	spool_reseq_keys_open(&call->keys, call->resequencer->id,
-						  lockmode == RESEQ_LOOK ? AccessShareLock : RowShareLock);
+	call->resequencer = resequencer;
+	call->looks = lockmode == RESEQ_LOOK;
+	spool_reseq_keys_open(&call->keys, resequencer->id,
+						  call->looks ? AccessShareLock : RowShareLock);
 	spool_reseq_open(&call->tables);
 	call->now = GetCurrentTimestamp();
 }
@@ -120,10 +131,10 @@ spool_way_open(SpoolReseqCall *call, SpoolReseqKey *key, int32 target)
 	}
 	way = palloc0(sizeof(SpoolWay));
 	way->key = key;
-	if (spool_lane_read(&call->tables, key->id, target, &way->lane))
-		spool_lane_check_snapshot(&way->lane);
-	else
+	if (!spool_lane_read(&call->tables, key->id, target, &way->lane))
 		spool_lane_init(&way->lane, key->id, target);
+	else if (!call->looks)
+		spool_lane_check_snapshot(&way->lane);
 	call->ways = lappend(call->ways, way);
 	return way;
 }

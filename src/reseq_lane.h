@@ -49,11 +49,15 @@ typedef struct SpoolReseqCall
 	SpoolReseqTables tables;
 	List	   *ways;			/* of all keys, in the order of their use */
 	SpoolReseqKey *key;			/* locked last, or NULL */
+	bool		looks;			/* nothing is locked or changed */
 	TimestampTz now;
 } SpoolReseqCall;
 
 extern void spool_reseq_begin(SpoolReseqCall *call, text *resequencer,
 							  AclMode right, LOCKMODE lockmode);
+extern void spool_reseq_begin_on(SpoolReseqCall *call,
+								 SpoolResequencer *resequencer,
+								 LOCKMODE lockmode);
 extern void spool_reseq_finish(SpoolReseqCall *call);
 extern SpoolReseqKey *spool_reseq_lock(SpoolReseqCall *call, text *name);
 extern SpoolReseqKey *spool_reseq_make(SpoolReseqCall *call,
@@ -77,6 +81,7 @@ extern int64 spool_way_next_below(SpoolReseqCall *call, SpoolWay *way,
 
 /* reseq_end.c */
 extern TimestampTz spool_reseq_due_of(const SpoolResequencer *resequencer,
+									  const SpoolReseqKey *key,
 									  const SpoolDelivery *delivery);
 extern void spool_way_due(SpoolReseqCall *call, SpoolWay *way,
 						  const SpoolDelivery *delivery);

@@ -89,7 +89,7 @@ walk_keys(Look *look, Visit visit)
 	spool_reseq_keys_open(&look->keys, look->resequencer->id,
 						  AccessShareLock);
 	spool_reseq_open(&look->tables);
-	spool_reseq_walk_begin(&look->keys, spool_newest_snapshot());
+	spool_reseq_walk(&look->keys, spool_newest_snapshot());
 	old = MemoryContextSwitchTo(context);
 	while (spool_reseq_walk_next(&look->keys, &key))
 	{
@@ -104,7 +104,6 @@ walk_keys(Look *look, Visit visit)
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
-	spool_reseq_walk_end(&look->keys);
 	spool_reseq_close(&look->tables);
 	spool_reseq_keys_close(&look->keys);
 	MemoryContextDelete(context);
@@ -207,7 +206,7 @@ visit_deliveries(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 			const SpoolDelivery *delivery = &number.deliveries[i];
 			bool		live = spool_delivery_live(delivery->state);
 			TimestampTz due = live ?
-				spool_reseq_due_of(look->resequencer, delivery) : DT_NOEND;
+				spool_reseq_due_of(look->resequencer, key, delivery) : DT_NOEND;
 			const char *reason = live && key->suspended ? "suspended" :
 				delivery->reason;
 			Datum		values[10];

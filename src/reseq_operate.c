@@ -46,12 +46,23 @@ static void reset_key(SpoolReseqCall *call, SpoolReseqKey *key);
 static int64 reset_all(SpoolReseqCall *call);
 static int64 expire_key(SpoolReseqCall *call, SpoolReseqKey *key);
 
-/* Let the lanes of a key be looked at for one that may pass now. */
+/*
+ * After a key was suspended or resumed, its lanes are looked at for what may
+ * pass and for what is due.
+ */
 static void
 look_at_all(SpoolReseqCall *call, SpoolReseqKey *key)
 {
 	for (int i = 0; i < call->resequencer->ntargets; i++)
-		spool_way_open(call, key, i + 1)->look = true;
+	{
+		SpoolWay   *way = spool_way_open(call, key, i + 1);
+
+		if (way->lane.live == 0)
+			continue;
+		way->look = true;
+		way->lane.due = call->now;
+		way->changed = true;
+	}
 }
 
 /* Begin a call of an operator and lock the key; 42704 if there is none. */

@@ -32,6 +32,8 @@ static void gather(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 				   SpoolStep *step, SpoolFacts *facts);
 static void record(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 				   SpoolStep *step);
+static void add_late(SpoolReseqCall *call, SpoolWay *way,
+					 SpoolReseqItem *item);
 static void pass_disabled(SpoolReseqCall *call, SpoolWay *way,
 						  SpoolReseqItem *item);
 static SpoolStray stray_of(SpoolReseqItem *item, const char *reason,
@@ -86,7 +88,7 @@ find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 						 !spool_delivery_live(step->delivery.state)))
 		facts->state = step->delivery.state;
 	facts->late = item->npart > 0 && spool_tree_cut(steps) &&
-		(facts->state == DELIVERY_NONE || facts->state == DELIVERY_EXPIRED);
+		facts->state != DELIVERY_APPLIED;
 	return step;
 }
 
@@ -158,6 +160,25 @@ record(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 		default:
 			elog(ERROR, "unexpected verdict: %d", decision->verdict);
 	}
+}
+
+/* A part that was never registered comes after its tree was cut: it is dead. */
+static void
+add_late(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item)
+{
+	SpoolDelivery delivery = {0};
+	int64		newest = way->lane.newest;
+	SpoolStep  *step;
+
+	delivery.sn = item->sn;
+	delivery.state = DELIVERY_REGISTERED;
+	delivery.npart = item->npart;
+	delivery.part = item->part;
+	step = spool_way_add(call, way, &delivery);
+	spool_way_set(call, way, step, DELIVERY_DEAD, item->decision.reason);
+	way->lane.newest = newest;
+	spool_reseq_dead(call->resequencer, item->key, &step->delivery,
+					 item->decision.reason, NULL);
 }
 
 /* While the resequencer is disabled: what comes passes, and is counted. */
@@ -280,12 +301,8 @@ resequence_item(SpoolReseqCall *call, SpoolReseqItem *item)
 	}
 	gather(call, way, item, step, &facts);
 	item->decision = spool_rules_resequence(rules, &facts);
-	if (item->decision.verdict == VERDICT_DEAD)
-	{
-		SpoolStray	stray = stray_of(item, item->decision.reason, 0, NULL);
-
-		spool_reseq_bury(call->resequencer, &stray);
-	}
+	if (item->decision.verdict == VERDICT_DEAD && !item->decision.repeat)
+		add_late(call, way, item);
 	else if (!rules->enabled && !spool_delivery_live(facts.state))
 		pass_disabled(call, way, item);
 	else

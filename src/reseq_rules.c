@@ -54,7 +54,8 @@ decide_absent(const SpoolFacts *facts)
 	SpoolDecision decision;
 
 	if (facts->late && facts->state != DELIVERY_APPLIED)
-		return answer(VERDICT_DEAD, "late", false);
+		return answer(VERDICT_DEAD, "late",
+					  facts->state != DELIVERY_NONE);
 	if (facts->state != DELIVERY_NONE)
 		return answer(VERDICT_DUPLICATE,
 					  spool_delivery_state_name(facts->state), true);

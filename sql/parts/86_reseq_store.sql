@@ -10,12 +10,14 @@ CREATE TABLE spool.reseq_key (
     epoch           pg_catalog.int4 NOT NULL,
     suspended       pg_catalog.text,
     suspended_since pg_catalog.timestamptz,
+    resumed_at      pg_catalog.timestamptz,
     blocking        pg_catalog.int8,
     UNIQUE (resequencer, key)
 );
 COMMENT ON TABLE spool.reseq_key IS 'keys of resequencers; the row is the lock of the key';
 COMMENT ON COLUMN spool.reseq_key.epoch IS 'counts the resets: numbers start again with each';
 COMMENT ON COLUMN spool.reseq_key.suspended IS 'reason of a suspension; NULL = not suspended';
+COMMENT ON COLUMN spool.reseq_key.resumed_at IS 'end of the last suspension: deadlines count from then on';
 COMMENT ON COLUMN spool.reseq_key.blocking IS 'the number whose failure suspended the key';
 
 CREATE TABLE spool.reseq_lane (
