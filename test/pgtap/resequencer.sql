@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(173);
+SELECT plan(189);
 
 -- All options of a resequencer.
 CREATE FUNCTION pg_temp.options(resequencer text) RETURNS text
@@ -15,8 +15,8 @@ LANGUAGE sql AS $$
     SELECT concat_ws(', ', targets, coalesce(targets_by, '-'), supersede, on_unregistered, on_invalid, delivery, on_failure, deadline, retention,
                      max_suppressed, max_suppress_age, tree_timeout, on_incomplete, enabled)
       FROM spool.resequencers r WHERE r.resequencer = options.resequencer $$;
--- The context of a statement's error.
-CREATE FUNCTION pg_temp.context(statement text) RETURNS text
+-- The context of a statement's error, innermost first.
+CREATE FUNCTION pg_temp.contexts(statement text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     context text;
@@ -26,7 +26,7 @@ BEGIN
 EXCEPTION
     WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
-        RETURN split_part(context, E'\n', 1);
+        RETURN context;
 END $$;
 -- The hint or the detail of a statement's error.
 CREATE FUNCTION pg_temp.advice(statement text) RETURNS text
@@ -123,7 +123,7 @@ SELECT is(pg_temp.advice(sql), says, says) FROM (VALUES
     ($$SELECT spool.create_resequencer('n', on_invalid => '')$$, 'Allowed values are "error", "dead", "queue:NAME".'),
     ($$SELECT spool.create_resequencer('n', supersede => '')$$, 'Allowed values are "park", "suppress".'),
     ($$SELECT spool.create_resequencer('n', max_suppressed => -1)$$, '0 means no limit.')) v(sql, says);
-SELECT is(pg_temp.context(format($$SELECT spool.create_resequencer('n', targets_by => %L)$$, expression)), 'targets_by of resequencer "n"', 'an error in targets_by tells where it comes from: ' || expression)
+SELECT is(split_part(pg_temp.contexts(format($$SELECT spool.create_resequencer('n', targets_by => %L)$$, expression)), E'\n', 1), 'targets_by of resequencer "n"', 'an error in targets_by tells where it comes from: ' || expression)
   FROM unnest('{ARRAY[,"nowhere(key)",key}'::text[]) expression;
 SELECT lives_ok(format('SELECT spool.create_resequencer(%L), spool.drop_resequencer(%1$L)', repeat('é', 127)), 'a long name');
 SELECT lives_ok(format($$SELECT spool.create_resequencer('long', ARRAY[%L])$$, repeat('t', 63)), 'a long target');
@@ -268,6 +268,54 @@ SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_admin', $$SELEC
 SELECT lives_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_owner', $$SELECT spool.alter_resequencer('q', on_invalid => 'queue:review')$$), 'the owner who may write does');
 SELECT throws_ok($$SELECT spool.alter_resequencer('q', owner => 'spool_stranger')$$, '42501', 'permission denied for queue "review"', 'a new owner must be allowed, too');
 SELECT lives_ok($$SELECT spool.alter_resequencer('q', on_invalid => 'error', owner => 'spool_stranger')$$, 'unless the outlet goes');
+
+-- targets_by is evaluated as the owner, with the search_path of who set it.
+GRANT CREATE ON SCHEMA public TO spool_owner;
+CREATE SCHEMA app AUTHORIZATION spool_owner;
+SET LOCAL search_path = app, public;
+SET LOCAL ROLE spool_owner;
+CREATE TABLE app.routes (prefix text, targets text[]);
+INSERT INTO app.routes VALUES ('pdf', '{a,b}'), ('txt', '{b}');
+CREATE FUNCTION app.route(key text) RETURNS text[]
+LANGUAGE sql STABLE AS $$ SELECT targets FROM routes WHERE key LIKE prefix || '%' $$;
+CREATE FUNCTION app.who(key text) RETURNS text[]
+LANGUAGE sql STABLE AS $$ SELECT ARRAY[current_user, current_setting('search_path')] $$;
+CREATE FUNCTION app.sets(key text) RETURNS text[]
+LANGUAGE plpgsql AS $$ BEGIN SET work_mem = '99MB'; SET search_path = nowhere; RETURN '{a}'; END $$;
+CREATE FUNCTION app.become(key text) RETURNS text[]
+LANGUAGE plpgsql AS $$ BEGIN SET ROLE spool_member; RETURN '{a}'; END $$;
+SELECT spool.create_resequencer('by', '{a,b}', 'route(key)'),
+       spool.create_resequencer('who', ARRAY['spool_owner', 'app, public, pg_temp'], 'who(key)'),
+       spool.create_resequencer('sets', '{a,b}', 'sets(key)'), spool.create_resequencer('become', '{a,b}', 'become(key)'),
+       spool.create_resequencer('odd', '{a,b}', $$CASE key WHEN 'nothing' THEN '{}' WHEN 'null' THEN '{a,NULL}' WHEN 'error' THEN ARRAY[(1 / (length(key) - 5))::text] ELSE ARRAY[key] END$$) \g /dev/null
+SELECT spool.grant_resequencer(r, 'spool_write', 'write') FROM unnest('{by,who,sets,become,odd}'::text[]) r \g /dev/null
+RESET ROLE;
+RESET search_path;
+-- The targets that a key is registered for.
+CREATE FUNCTION pg_temp.targets(resequencer text, key text) RETURNS text
+LANGUAGE sql AS $$
+    SELECT string_agg(DISTINCT r.targets[d.target], ' ')
+      FROM spool.resequencer r JOIN spool.reseq_key k ON k.resequencer = r.id JOIN spool.reseq_delivery d ON d.key = k.id
+     WHERE r.name = targets.resequencer AND k.key = targets.key $$;
+SELECT is(pg_temp.as_role('spool_write', format('SELECT verdict FROM spool.register(%L, %L, 1)', 'by', key)) || ': ' || pg_temp.targets('by', key), 'current: ' || targets, 'R30: targets of ' || key)
+  FROM (VALUES ('pdf/1', 'a b'), ('txt/1', 'b'), ('txt/2', 'b'), ('doc/1', 'a b')) v(key, targets);
+SELECT is(pg_temp.as_role('spool_write', $$SELECT verdict FROM spool.register('by', 'txt/3', 1, '{a}')$$) || ': ' || pg_temp.targets('by', 'txt/3'), 'current: a', 'R30: targets that are given go first');
+SELECT spool.alter_resequencer('by', '{a,b,c}', 'ARRAY[''c'']') \g /dev/null
+SELECT is(pg_temp.as_role('spool_write', $$SELECT verdict FROM spool.register('by', 'pdf/2', 1)$$) || ': ' || pg_temp.targets('by', 'pdf/2'), 'current: c', 'R30: altered');
+SELECT spool.alter_resequencer('by', targets_by => '') \g /dev/null
+SELECT is(pg_temp.as_role('spool_write', $$SELECT verdict FROM spool.register('by', 'pdf/3', 1)$$) || ': ' || pg_temp.targets('by', 'pdf/3'), 'current: a b c', 'R30: removed: all');
+SELECT is(pg_temp.as_role('spool_write', $$SELECT verdict FROM spool.register('who', 'k', 1)$$) || ': ' || pg_temp.targets('who', 'k'), 'current: app, public, pg_temp spool_owner', 'targets_by runs as the owner, with the search_path of who set it');
+SELECT is(pg_temp.as_role('spool_write', $$SELECT concat_ws(' ', verdict, current_user, current_setting('search_path'), current_setting('work_mem') = '99MB') FROM spool.register('sets', 'k', 1)$$),
+    format('current spool_write %s f', current_setting('search_path')), 'settings are taken back');
+SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_write', $$SELECT spool.register('become', 'k', 1)$$), '42501', 'cannot set parameter "role" within security-definer function', 'it becomes no other role');
+SELECT throws_ok(format('SELECT spool.register(%L, %L, 1)', 'odd', key), code, message, 'odd targets: ' || message) FROM (VALUES
+    ('nothing', '22023', 'targets must not be empty'),
+    ('null', '22004', 'targets must not contain nulls'),
+    ('z', '22023', 'resequencer "odd" has no target "z"'),
+    ('error', '22012', 'division by zero')) v(key, code, message);
+SELECT is(split_part(pg_temp.contexts($$SELECT spool.register('odd', 'error', 1)$$), E'\n', 3), 'targets_by of resequencer "odd"', 'an error in it tells where it comes from');
+SELECT spool.create_resequencer('none by', '{a,b}', 'CASE WHEN key = ''x'' THEN ''{b}''::text[] END') \g /dev/null
+SELECT is(pg_temp.targets('none by', 'k'), 'a b', 'R30: NULL: all') FROM spool.register('none by', 'k', 1);
 
 -- What is read-only is refused.
 SET LOCAL transaction_read_only = on;
