@@ -8,7 +8,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, public;
 
-SELECT plan(28);
+SELECT plan(29);
 
 -- All objects of the extension.
 CREATE TEMPORARY VIEW member AS
@@ -34,8 +34,8 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace
       AND p.proparallel <> 'u' AND p.provolatile = 'v' AND p.proname <> 'make_packet'$$, 'catalog: what is volatile is not parallel safe, unless it only reads the clock');
 SELECT results_eq($$SELECT p.proname::text COLLATE "C" FROM pg_proc p WHERE p.pronamespace = 'spool'::regnamespace
       AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
-      GROUP BY 1 ORDER BY 1$$, $$VALUES ('create_queue'::text COLLATE "C"), ('maintain'), ('segment_rows'), ('start'), ('stop')$$, 'catalog: create_queue, maintain, segment_rows, start and stop are not for everybody');
--- Those who may be called by everybody check rights on a queue or a sender, or change nothing.
+      GROUP BY 1 ORDER BY 1$$, $$VALUES ('create_queue'::text COLLATE "C"), ('create_resequencer'), ('maintain'), ('segment_rows'), ('start'), ('stop')$$, 'catalog: create_queue, create_resequencer, maintain, segment_rows, start and stop are not for everybody');
+-- Those who may be called by everybody check rights on a queue, a resequencer or a sender, or change nothing.
 SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace = 'spool'::regnamespace
       AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
       AND p.proargtypes[0] IS DISTINCT FROM 'spool.packet'::regtype
@@ -46,6 +46,8 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         'next_seq', 'set_next_seq', 'gaps', 'skip_gap', 'discard', 'retry_now', 'redrive', 'claim', 'wait', 'stream_stats', 'queue_rates',
         -- of the queue of a claim
         'ack', 'nack', 'extend_claim', 'release',
+        -- of a resequencer
+        'alter_resequencer', 'drop_resequencer', 'grant_resequencer', 'revoke_resequencer', 'has_resequencer_privilege',
         -- of a sender
         'prepare', 'sender_next', 'sender_set_next',
         -- of a table: its own rights
@@ -126,11 +128,16 @@ start() void
 stop() void
 grant_queue(queue text, role regrole, privilege text) void
 revoke_queue(queue text, role regrole, privilege text) void
+create_resequencer(name text, targets text[] = '{default}', targets_by text = NULL, supersede text = 'park', on_unregistered text = 'error', on_invalid text = 'error', delivery text = 'atomic', on_failure text = 'promote', deadline interval = '01:00:00', retention interval = '1 day', max_suppressed integer = 0, max_suppress_age interval = '00:00:00', tree_timeout interval = '00:00:00', on_incomplete text = 'all_or_nothing', enabled boolean = true, owner regrole = NULL, if_not_exists boolean = false) void
+alter_resequencer(name text, targets text[] = NULL, targets_by text = NULL, supersede text = NULL, on_unregistered text = NULL, on_invalid text = NULL, delivery text = NULL, on_failure text = NULL, deadline interval = NULL, retention interval = NULL, max_suppressed integer = NULL, max_suppress_age interval = NULL, tree_timeout interval = NULL, on_incomplete text = NULL, enabled boolean = NULL, owner regrole = NULL) void
+drop_resequencer(name text, if_exists boolean = false) void
+grant_resequencer(resequencer text, role regrole, privilege text) void
+revoke_resequencer(resequencer text, role regrole, privilege text) void
 guard(tbl regclass, key_column name, sn_column name) void
 unguard(tbl regclass) void$$, '\n') AS says;
 SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
 SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
-    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|runner_alive|nanoseconds|has_queue_privilege|refuse_stale)\('$$, 'catalog: and no others, but for internal ones');
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|runner_alive|nanoseconds|has_(queue|resequencer)_privilege|refuse_stale)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
     ('spool.claims', 'claim_id bigint, queue text, stream text, jobs bigint, role text, application_name text, since timestamp with time zone, lease_until timestamp with time zone'),
@@ -140,7 +147,8 @@ SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmo
     ('spool.stat_queues', 'queue text, waiting bigint, oldest timestamp with time zone, ready_streams bigint, blocked_streams bigint, running bigint, enqueued bigint, done bigint, failed bigint, dead bigint, late bigint, duplicates bigint, superseded bigint, rates double precision[], drained_in interval'),
     ('spool.stat_streams', 'queue text, stream text, cursor bigint, waiting bigint, state text, reason text, since timestamp with time zone, pid integer, claim_id bigint'),
     ('spool.segments', 'no integer, bytes bigint, live bigint, oldest timestamp with time zone, blocked_by integer[], state text, opened_at timestamp with time zone'),
-    ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, retry_delay interval, retry_delay_max interval, gap_timeout interval, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, workers integer, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]')
+    ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, retry_delay interval, retry_delay_max interval, gap_timeout interval, timeout interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, workers integer, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]'),
+    ('spool.resequencers', 'resequencer text, owner regrole, targets text[], targets_by text, supersede text, on_unregistered text, on_invalid text, delivery text, on_failure text, deadline interval, retention interval, max_suppressed integer, max_suppress_age interval, tree_timeout interval, on_incomplete text, enabled boolean, acl aclitem[]')
 ) v(rel, columns);
 SELECT results_eq($$SELECT format('%s %s %s', castsource::regtype, casttarget::regtype, castcontext) COLLATE "C" FROM pg_cast WHERE 'spool.packet'::regtype IN (castsource, casttarget) ORDER BY 1$$,
     $$VALUES ('bytea spool.packet i'::text COLLATE "C"), ('spool.packet bytea a')$$, 'catalog: casts');

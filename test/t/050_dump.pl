@@ -39,6 +39,8 @@ SELECT spool.create_queue('stopped');
 SELECT spool.set_handler('numbered', 'SELECT 1 / (($1).seq - 2)');
 SELECT spool.set_program('plain', '/bin/cat', ARRAY['-', 'a b']);
 SELECT spool.grant_queue('plain', 'reader', 'read');
+SELECT spool.create_resequencer('records', '{a,b}', $$ARRAY[key]$$, on_invalid => 'queue:log', deadline => '1 min');
+SELECT spool.grant_resequencer('records', 'reader', 'write');
 
 SELECT spool.enqueue('plain', 'job ' || i, stream => 's' || i % 3) FROM generate_series(1, 12) i;
 SELECT seq FROM spool.take('plain', 3);
@@ -77,6 +79,8 @@ sub picture
 	my ($db) = @_;
 	return join "\n", map { sql($db, $_) } (
 		'SELECT * FROM spool.queues ORDER BY queue',
+		'SELECT * FROM spool.resequencers ORDER BY resequencer',
+		'SELECT * FROM spool.resequencer ORDER BY id',
 		q{SELECT q.queue, l.* FROM spool.queues q, spool.ls(q.queue) l ORDER BY 1, l.packet_id},
 		q{SELECT q.queue, l.packet_id, md5(spool.get_packet(q.queue, l.packet_id)::bytea)
 			FROM spool.queues q, spool.ls(q.queue) l ORDER BY 1, 2},
@@ -116,6 +120,9 @@ sub go_on
 		q{SELECT spool.redrive('numbered')},
 		q{SELECT seq, convert_from(payload, 'UTF8') FROM spool.take('numbered', 10)},
 		q{CALL spool.maintain()},
+		q{SELECT spool.create_resequencer('more'), spool.alter_resequencer('records', '{a,b,c}')},
+		q{SELECT id, name, targets FROM spool.resequencer ORDER BY id},
+		q{SELECT spool.drop_resequencer(resequencer) FROM spool.resequencers},
 		q{SELECT spool.drop_queue(queue, true) FROM spool.queues},
 		q{SELECT count(*) FROM spool.store});
 }
@@ -210,6 +217,7 @@ $primary->safe_psql('postgres', q{
 	CREATE EXTENSION spool;
 	SELECT spool.create_queue('q'), spool.set_handler('q', 'SELECT 1');
 	SELECT spool.enqueue('q', 'x');
+	SELECT spool.create_resequencer('r');
 });
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
@@ -233,6 +241,7 @@ is($standby->safe_psql('postgres', 'SELECT queue, waiting, state, reason, pid FR
 	"busy|0|running||\nq|1|ready||", 'F72: and on the standby, but for its process');
 is($standby->safe_psql('postgres', 'SELECT queue, waiting, running, done FROM spool.stat_queues ORDER BY queue'),
 	"busy|0|1|0\nq|1|0|0", 'F72: counts on a standby');
+is($standby->safe_psql('postgres', 'SELECT resequencer, targets FROM spool.resequencers'), 'r|{default}', 'resequencers on a standby');
 is($standby->safe_psql('postgres', "SELECT state FROM spool.ls('busy')"), 'running', 'F72: it is listed as that');
 $session{lock}->query_safe('SELECT pg_advisory_unlock(7)');
 $_->quit foreach values %session;
@@ -242,10 +251,12 @@ foreach my $statement (
 	q{SELECT spool.take('q')},
 	q{CALL spool.process('q')},
 	q{SELECT spool.set_next_seq('q', 7)},
-	q{SELECT spool.alter_queue('q')})
+	q{SELECT spool.alter_queue('q')},
+	q{SELECT spool.alter_resequencer('r')},
+	q{SELECT spool.drop_resequencer('r')})
 {
 	my ($rc, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY verbose\n$statement", on_error_stop => 0);
-	like($err, qr/ERROR:  55000: cannot change queue "q" during recovery/, "F72: refused: $statement");
+	like($err, qr/ERROR:  55000: cannot change (queue "q"|resequencer "r") during recovery\nDETAIL:  On a standby (queue|resequencer)s can only be looked at/, "F72: refused: $statement");
 }
 $standby->stop;
 $primary->stop;
