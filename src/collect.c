@@ -12,7 +12,8 @@
  *			 numbers that open transactions have are waited for, and others
  *			 that are missing are passed: their transactions rolled back.
  * latest	 the highest number not below the cursor.  A NOP above it is
- *			 consumed alone: it supersedes nothing.
+ *			 consumed alone: it supersedes nothing.  Only when it is quiet
+ *			 (quiet.c).
  * timestamp from the position below which nothing waits (state.low) upwards.
  *			 A packet that arrived late may lie below: it is found by a look
  *			 from the start, made when fewer are found than asked for and at
@@ -28,6 +29,7 @@
 
 #include "dispatch.h"
 #include "numbering.h"
+#include "quiet.h"
 #include "reason.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -351,6 +353,9 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 	int64		want = 1;
 	bool		more = true;
 
+	pick->ended = true;
+	if (!spool_is_quiet(d, &pick->state))
+		return;
 	group_begin(&group, d, pick, pick->state.next, BackwardScanDirection, 0);
 	while (more && group_next(&group))
 	{
@@ -362,7 +367,8 @@ collect_latest(SpoolDispatch *d, SpoolPick *pick)
 		more = pick->jobs[pick->njobs - 1]->header.kind == PACKET_NOP ||
 			(d->mode != DISPATCH_RUN && want > 0);
 	}
-	pick->ended = true;
+	if (d->queue->quiet_ms > 0 && spool_owns(d->mode) && pick->njobs > 0)
+		pick->state.low = pick->jobs[0]->row.seq;
 }
 
 /* Collect by time from a position; false if fewer were found than asked. */

@@ -28,6 +28,7 @@
 #include "around.h"
 #include "dispatch.h"
 #include "numbering.h"
+#include "quiet.h"
 #include "reason.h"
 #include "shmem.h"
 #include "spiutil.h"
@@ -210,7 +211,9 @@ look_at(SpoolDispatch *d, SpoolStream *stream)
 		d->idle = is_idle(&state);
 		return LOOK_NOTHING;
 	}
-	if (first.seq == state.next || d->order != ORDER_SEQUENCE)
+	if (d->order == ORDER_LATEST)
+		return spool_is_quiet(d, &state) ? LOOK_WORK : LOOK_NOTHING;
+	if (first.seq == state.next)
 		return LOOK_WORK;
 	if (spool_numbering(stream->id) == NUMBERED_BY_SENDER)
 		return look_at_gap(d, stream, &state, &first);

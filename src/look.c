@@ -20,6 +20,7 @@
 #include "numbering.h"
 #include "packet_type.h"
 #include "queue.h"
+#include "quiet.h"
 #include "schedule.h"
 #include "spiutil.h"
 #include "spool.h"
@@ -44,6 +45,7 @@ typedef struct StreamWalk
 	SpoolStream *stream;
 	SpoolState	state;
 	bool		running;		/* a runner or claim owns it */
+	bool		quiet;			/* it may be offered, as far as that goes */
 	bool		by_sender;
 	bool		may_run;		/* nothing before keeps this one from running */
 	bool		gap;			/* behind a missing number */
@@ -72,19 +74,6 @@ static void list_kept(Listing *listing, const char *stream);
 static void list_scheduled(Listing *listing, const char *stream);
 static void gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue,
 						   SpoolStream *stream);
-static TimestampTz row_arrived(const SpoolRow *row);
-
-/* When a packet arrived: for one that the queue made, its creation. */
-static TimestampTz
-row_arrived(const SpoolRow *row)
-{
-	PacketHeader header;
-
-	if (row->has_arrived)
-		return row->arrived;
-	spool_packet_header(row->packet, &header);
-	return spool_packet_ctime(&header);
-}
 
 /* Add a packet that has its number to the list. */
 static void
@@ -168,7 +157,7 @@ row_state(Listing *listing, StreamWalk *walk, const SpoolRow *row,
 		return "retrying";
 	if (!first)
 		return queue->order == ORDER_LATEST ? "superseded" : "waiting";
-	return walk->running ? "waiting" : "ready";
+	return walk->running || !walk->quiet ? "waiting" : "ready";
 }
 
 /* Whether two rows of one position and number are different packets. */
@@ -183,7 +172,10 @@ next_is_other(const SpoolRow *row, const SpoolRow *next)
 static void
 list_stream(Listing *listing, SpoolStream *stream)
 {
-	bool		by_number = spool_by_number(listing->queue->order);
+	SpoolQueue *queue = listing->queue;
+	bool		by_number = spool_by_number(queue->order);
+	ScanDirection direction;
+	int64		from;
 	StreamWalk	walk;
 	SpoolScan	scan;
 	SpoolRow	row;
@@ -193,7 +185,7 @@ list_stream(Listing *listing, SpoolStream *stream)
 
 	memset(&walk, 0, sizeof(walk));
 	walk.stream = stream;
-	spool_stream_state(listing->queue, stream, &walk.state);
+	spool_stream_state(queue, stream, &walk.state);
 	walk.running = spool_state_owned(&walk.state);
 	walk.by_sender = spool_numbering(stream->id) == NUMBERED_BY_SENDER;
 	walk.may_run = true;
@@ -201,10 +193,15 @@ list_stream(Listing *listing, SpoolStream *stream)
 	walk.bound = -1;
 	listing->listed = 0;
 
-	spool_store_scan_begin(&scan, stream->id,
-						   by_number ? walk.state.next : PG_INT64_MIN,
-						   listing->queue->order == ORDER_LATEST ?
-						   BackwardScanDirection : ForwardScanDirection);
+	from = by_number ? walk.state.next : PG_INT64_MIN;
+	direction = queue->order == ORDER_LATEST ? BackwardScanDirection :
+		ForwardScanDirection;
+	spool_store_scan_begin(&scan, stream->id, from, direction);
+	walk.quiet = queue->quiet_ms == 0 ||
+		spool_quiet_until(queue, &walk.state, &scan,
+						  NULL) <= GetCurrentTimestamp();
+	if (queue->quiet_ms > 0)
+		spool_store_seek(&scan, stream->id, from, PG_INT64_MAX, direction, 0);
 	more = spool_store_scan_next(&scan, &next);
 	while (more && (!by_number || listing->listed < listing->limit))
 	{
@@ -387,7 +384,7 @@ gaps_of_stream(ReturnSetInfo *rsinfo, SpoolQueue *queue, SpoolStream *stream)
 			gap->first = expected;
 			gap->last = row.seq - 1;
 			gap->before = packets;
-			gap->since = row_arrived(&row);
+			gap->since = spool_row_arrived(&row);
 			gaps = lappend(gaps, gap);
 		}
 		expected = row.seq + 1;

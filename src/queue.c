@@ -36,7 +36,8 @@ SpoolCatalog spool_queues = {
 		" on_error, timeout, allow_job_params, ignore_payload,"
 		" retention > interval '0', history, paused_since IS NOT NULL,"
 		" retry_delay, retry_delay_max, gap_timeout, workers, handler,"
-		" handler_path, program, args FROM spool.queue WHERE name = $1",
+		" handler_path, program, args, quiet, max_wait"
+		" FROM spool.queue WHERE name = $1",
 		SPI_OK_SELECT, PLAN_ARGS(TEXTOID)
 	},
 	.fill = fill_queue,
@@ -119,6 +120,8 @@ fill_queue(void *row)
 	queue->handler_path = spool_field_text(0, 19);
 	queue->program = spool_field_text(0, 20);
 	queue->nargs = spool_field_texts(0, 21, &queue->args);
+	queue->quiet_ms = spool_field_ms(0, 22);
+	queue->max_wait_ms = spool_field_ms(0, 23);
 }
 
 SpoolOrder

@@ -62,6 +62,8 @@ typedef struct SpoolQueue
 	int64		retry_delay_max_ms; /* up to this */
 	int64		gap_timeout_ms; /* 0 = missing numbers are waited for */
 	int64		timeout_ms;		/* 0 = none */
+	int64		quiet_ms;		/* above 0 only in ORDER_LATEST; quiet.c */
+	int64		max_wait_ms;	/* of quiet_ms at the most; 0 = no limit */
 	bool		allow_job_params;
 	bool		ignore_payload;
 	bool		retains;		/* retention is above 0 */

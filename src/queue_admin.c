@@ -41,8 +41,8 @@ enum
 {
 	ARG_QUEUE, ARG_ORDER_BY, ARG_APPEND_ONLY, ARG_MAX_ATTEMPTS, ARG_ON_ERROR,
 	ARG_RETRY_DELAY, ARG_RETRY_DELAY_MAX, ARG_GAP_TIMEOUT, ARG_TIMEOUT,
-	ARG_ALLOW_JOB_PARAMS, ARG_IGNORE_PAYLOAD, ARG_RETENTION, ARG_HISTORY,
-	ARG_WORKERS, ARG_OWNER, NUM_OPTIONS
+	ARG_QUIET, ARG_MAX_WAIT, ARG_ALLOW_JOB_PARAMS, ARG_IGNORE_PAYLOAD,
+	ARG_RETENTION, ARG_HISTORY, ARG_WORKERS, ARG_OWNER, NUM_OPTIONS
 };
 
 PG_FUNCTION_INFO_V1(spool_create_queue);
@@ -55,6 +55,7 @@ PG_FUNCTION_INFO_V1(spool_revoke_queue);
 PG_FUNCTION_INFO_V1(spool_has_queue_privilege);
 
 static void check_options(FunctionCallInfo fcinfo, bool complete);
+static void check_quiet(FunctionCallInfo fcinfo, const SpoolQueue *queue);
 static void change_order(SpoolQueue *queue, SpoolOrder order);
 static void remove_contents(int32 queue);
 static void set_command(SpoolQueue *queue, char *handler, char *path,
@@ -71,8 +72,8 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	static const char *const histories[] = {"failures", "all", "none", NULL};
 	static const char *const names[] = {"queue", "order_by", "append_only",
 		"max_attempts", "on_error", "retry_delay", "retry_delay_max",
-		"gap_timeout", "timeout", "allow_job_params", "ignore_payload",
-	"retention", "history", "workers"};
+		"gap_timeout", "timeout", "quiet", "max_wait", "allow_job_params",
+	"ignore_payload", "retention", "history", "workers"};
 
 	for (int i = 0; complete && i < (int) lengthof(names); i++)
 		if (i != ARG_MAX_ATTEMPTS)
@@ -80,7 +81,7 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	spool_arg_check_choice(fcinfo, ARG_ORDER_BY, "order_by", orders);
 	spool_arg_check_choice(fcinfo, ARG_ON_ERROR, "on_error", on_errors);
 	spool_arg_check_choice(fcinfo, ARG_HISTORY, "history", histories);
-	for (int i = ARG_RETRY_DELAY; i <= ARG_TIMEOUT; i++)
+	for (int i = ARG_RETRY_DELAY; i <= ARG_MAX_WAIT; i++)
 		spool_arg_check_interval(fcinfo, i, names[i]);
 	spool_arg_check_interval(fcinfo, ARG_RETENTION, "retention");
 	if (!PG_ARGISNULL(ARG_MAX_ATTEMPTS) && PG_GETARG_INT32(ARG_MAX_ATTEMPTS) < 0)
@@ -98,6 +99,41 @@ check_options(FunctionCallInfo fcinfo, bool complete)
 	spool_arg_check_owner(fcinfo, ARG_OWNER);
 }
 
+/*
+ * 22023 unless quiet and max_wait go with each other and with the order;
+ * queue: whose options hold where the argument is NULL, or NULL.
+ */
+static void
+check_quiet(FunctionCallInfo fcinfo, const SpoolQueue *queue)
+{
+	SpoolOrder	order;
+	int64		quiet;
+	int64		max_wait;
+
+	order = PG_ARGISNULL(ARG_ORDER_BY) ? queue->order :
+		spool_order_from_name(spool_arg_text(fcinfo, ARG_ORDER_BY, NULL));
+	quiet = PG_ARGISNULL(ARG_QUIET) ? queue->quiet_ms :
+		spool_interval_ms(PG_GETARG_INTERVAL_P(ARG_QUIET));
+	max_wait = PG_ARGISNULL(ARG_MAX_WAIT) ? queue->max_wait_ms :
+		spool_interval_ms(PG_GETARG_INTERVAL_P(ARG_MAX_WAIT));
+
+	if (order != ORDER_LATEST && (quiet > 0 || max_wait > 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("quiet and max_wait are options of queues in order \"latest\""),
+				 errhint("Set both to 0, or order_by to \"latest\".")));
+	if (max_wait > 0 && quiet == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_wait must not be set without quiet"),
+				 errhint("max_wait is how long quiet is waited for at the most.")));
+	if (max_wait > 0 && max_wait < quiet)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_wait must not be shorter than quiet"),
+				 errhint("0 means no limit.")));
+}
+
 /* create_queue(queue, ...options, if_not_exists) */
 Datum
 spool_create_queue(PG_FUNCTION_ARGS)
@@ -105,15 +141,16 @@ spool_create_queue(PG_FUNCTION_ARGS)
 	static SpoolPlan plan = {
 		"INSERT INTO spool.queue (id, name, order_by, append_only,"
 		" max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout,"
-		" timeout, allow_job_params, ignore_payload, retention, history,"
-		" workers, owner)"
+		" timeout, quiet, max_wait, allow_job_params, ignore_payload,"
+		" retention, history, workers, owner)"
 		" VALUES (nextval('spool.queue_id_seq'), $1, $2, $3, $4, $5, $6, $7,"
-		" $8, $9, $10, $11, $12, $13, $14, $15::oid::regrole)"
+		" $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::oid::regrole)"
 		" ON CONFLICT (name) DO NOTHING",
 		SPI_OK_INSERT,
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
-				  INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID,
-				  INTERVALOID, TEXTOID, INT4OID, OIDOID)
+				  INTERVALOID, INTERVALOID, INTERVALOID, INTERVALOID,
+				  INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID,
+				  INT4OID, OIDOID)
 	};
 	bool		if_not_exists;
 	char	   *name = spool_object_name_arg(fcinfo, &spool_queues, "queue");
@@ -122,6 +159,7 @@ spool_create_queue(PG_FUNCTION_ARGS)
 
 	if_not_exists = !PG_ARGISNULL(NUM_OPTIONS) && PG_GETARG_BOOL(NUM_OPTIONS);
 	check_options(fcinfo, true);
+	check_quiet(fcinfo, NULL);
 	spool_arg_values(fcinfo, NUM_OPTIONS, values, nulls);
 	if (nulls[ARG_OWNER] == 'n')
 	{
@@ -147,17 +185,19 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 		" retry_delay_max = COALESCE($7, retry_delay_max),"
 		" gap_timeout = COALESCE($8, gap_timeout),"
 		" timeout = COALESCE($9, timeout),"
-		" allow_job_params = COALESCE($10, allow_job_params),"
-		" ignore_payload = COALESCE($11, ignore_payload),"
-		" retention = COALESCE($12, retention),"
-		" history = COALESCE($13, history),"
-		" workers = COALESCE($14, workers),"
-		" owner = COALESCE($15::oid::regrole, owner), acl = $16"
+		" quiet = COALESCE($10, quiet), max_wait = COALESCE($11, max_wait),"
+		" allow_job_params = COALESCE($12, allow_job_params),"
+		" ignore_payload = COALESCE($13, ignore_payload),"
+		" retention = COALESCE($14, retention),"
+		" history = COALESCE($15, history),"
+		" workers = COALESCE($16, workers),"
+		" owner = COALESCE($17::oid::regrole, owner), acl = $18"
 		" WHERE name = $1",
 		SPI_OK_UPDATE,
 		PLAN_ARGS(TEXTOID, TEXTOID, BOOLOID, INT4OID, TEXTOID, INTERVALOID,
-				  INTERVALOID, INTERVALOID, INTERVALOID, BOOLOID, BOOLOID,
-				  INTERVALOID, TEXTOID, INT4OID, OIDOID, ACLITEMARRAYOID)
+				  INTERVALOID, INTERVALOID, INTERVALOID, INTERVALOID,
+				  INTERVALOID, BOOLOID, BOOLOID, INTERVALOID, TEXTOID,
+				  INT4OID, OIDOID, ACLITEMARRAYOID)
 	};
 	Datum		values[NUM_OPTIONS + 1];
 	char		nulls[NUM_OPTIONS + 1];
@@ -168,6 +208,7 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 	check_options(fcinfo, false);
 	queue = spool_queue_open(PG_GETARG_TEXT_PP(ARG_QUEUE), SPOOL_ADMIN,
 							 QUEUE_ALTER);
+	check_quiet(fcinfo, queue);
 	acl = queue->acl;
 	spool_arg_values(fcinfo, NUM_OPTIONS, values, nulls);
 	if (!PG_ARGISNULL(ARG_OWNER))
@@ -180,6 +221,8 @@ spool_alter_queue(PG_FUNCTION_ARGS)
 	values[NUM_OPTIONS] = PointerGetDatum(acl);
 	nulls[NUM_OPTIONS] = acl ? ' ' : 'n';
 	(void) spool_exec_alone(&plan, values, nulls);
+	if (!PG_ARGISNULL(ARG_QUIET) || !PG_ARGISNULL(ARG_MAX_WAIT))
+		spool_hint(queue->id, SPOOL_ALL_STREAMS);	/* who sleeps till then */
 	spool_queue_changed();
 	PG_RETURN_VOID();
 }

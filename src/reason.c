@@ -43,6 +43,15 @@ spool_reason_failed(int64 seq, const char *message)
 					message != NULL ? message : "no message");
 }
 
+/* A stream that waits for its time; if quiet, what comes before moves it. */
+char *
+spool_reason_quiet(TimestampTz until, bool quiet)
+{
+	return psprintf(quiet ? "offered at %s, if nothing comes before" :
+					"offered at %s, when max_wait is over",
+					timestamptz_to_str(until));
+}
+
 /* 21000 for a conflict that the dispatch met. */
 void
 spool_dispatch_raise_conflict(SpoolDispatch *d)

@@ -259,7 +259,6 @@ spool_reset(PG_FUNCTION_ARGS)
 	spool_args_required(fcinfo, 1, "resequencer");
 	memset(&item, 0, sizeof(item));
 	item.latest = NO_SN;
-	item.decision.verdict = VERDICT_RESET;
 	if (PG_ARGISNULL(1))
 	{
 		spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, RESEQ_USE);
@@ -267,6 +266,7 @@ spool_reset(PG_FUNCTION_ARGS)
 	}
 	else
 		reset_key(&call, lock_key_arg(fcinfo, &call, &item));
+	item.decision.verdict = VERDICT_RESET;
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
 }

@@ -24,6 +24,7 @@
 #include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
+#include "packet_type.h"
 #include "scan.h"
 #include "spool.h"
 
@@ -235,6 +236,18 @@ spool_scan_row(SpoolRow *row, TupleTableSlot *slot)
 	row->packet = (struct varlena *)
 		DatumGetPointer(slot->tts_values[STORE_PACKET - 1]);
 	row->tid = slot->tts_tid;
+}
+
+/* When a packet was stored: for one that the queue made, its creation. */
+TimestampTz
+spool_row_arrived(const SpoolRow *row)
+{
+	PacketHeader header;
+
+	if (row->has_arrived)
+		return row->arrived;
+	spool_packet_header(row->packet, &header);
+	return spool_packet_ctime(&header);
 }
 
 /* Copy a row's packet out of the scan. */

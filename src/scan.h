@@ -63,6 +63,7 @@ typedef struct SpoolScan
 } SpoolScan;
 
 extern void spool_scan_row(SpoolRow *row, TupleTableSlot *slot);
+extern TimestampTz spool_row_arrived(const SpoolRow *row);
 extern void spool_row_copy(SpoolRow *row);
 extern void spool_store_open(SpoolScan *scan, SpoolSnapshot *newest);
 extern void spool_store_limit(SpoolScan *scan, int segment);

@@ -52,6 +52,7 @@ static uint64 relation_changes = 1;
 
 static void invalidate_relations(Datum arg, Oid relid);
 static Oid	cached_relation(const char *name);
+static int64 interval_us(const Interval *interval);
 
 /*
  * Whether the database has the extension, which then stays until the end of
@@ -329,23 +330,34 @@ spool_field_texts(uint64 row, int column, char ***texts)
 }
 
 /*
- * Microseconds of an interval that is not NULL, a month being 30 days.  None
- * is longer than spool_arg_check_interval lets it be.
+ * Microseconds of an interval, a month being 30 days.  None is longer than
+ * spool_arg_check_interval lets it be.
  */
-int64
-spool_field_us(uint64 row, int column)
+static int64
+interval_us(const Interval *interval)
 {
-	Interval   *interval = DatumGetIntervalP(spool_field(row, column, NULL));
-
 	return interval->time + USECS_PER_DAY *
 		(interval->day + (int64) DAYS_PER_MONTH * interval->month);
 }
 
 /* The same in milliseconds; at least 1 if above 0. */
 int64
-spool_field_ms(uint64 row, int column)
+spool_interval_ms(const Interval *interval)
 {
-	int64		us = spool_field_us(row, column);
+	int64		us = interval_us(interval);
 
 	return us > 0 ? Max(us / 1000, 1) : 0;
+}
+
+/* Those of a field that is not NULL. */
+int64
+spool_field_us(uint64 row, int column)
+{
+	return interval_us(DatumGetIntervalP(spool_field(row, column, NULL)));
+}
+
+int64
+spool_field_ms(uint64 row, int column)
+{
+	return spool_interval_ms(DatumGetIntervalP(spool_field(row, column, NULL)));
 }

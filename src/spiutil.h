@@ -49,6 +49,7 @@ extern char *spool_field_text(uint64 row, int column);
 extern int	spool_field_texts(uint64 row, int column, char ***texts);
 extern int64 spool_field_us(uint64 row, int column);
 extern int64 spool_field_ms(uint64 row, int column);
+extern int64 spool_interval_ms(const Interval *interval);
 
 extern bool spool_extension_present(void);
 extern Oid	spool_relation_oid(const char *name);

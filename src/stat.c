@@ -33,6 +33,7 @@
 #include "packet_type.h"
 #include "pass.h"
 #include "queue.h"
+#include "quiet.h"
 #include "reason.h"
 #include "runner.h"
 #include "shmem.h"
@@ -66,6 +67,7 @@ static void look_ahead(SpoolStreamStat *stat);
 static bool find_conflict(SpoolStreamStat *stat);
 static void show_owner(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_failure(SpoolLook *look, SpoolStreamStat *stat);
+static void show_quiet(SpoolLook *look, SpoolStreamStat *stat);
 static bool show_missing(SpoolStreamStat *stat);
 static void stat_ordered(SpoolLook *look, SpoolStreamStat *stat);
 static void visit_stream(SpoolLook *look, SpoolStreamStat *stat, void *arg);
@@ -326,6 +328,23 @@ spool_stat_ready(SpoolLook *look, SpoolStreamStat *stat)
 		spool_stat_show(stat, "ready", NULL, since);
 }
 
+/* A stream that would be ready, if something new came for it lately. */
+static void
+show_quiet(SpoolLook *look, SpoolStreamStat *stat)
+{
+	SpoolQueue *queue = look->queue;
+	TimestampTz until;
+	TimestampTz since;
+
+	if (queue->quiet_ms == 0 || stat->state.ahead > 0 || stat->reason != NULL)
+		return;
+	until = spool_quiet_until(queue, &stat->state, &look->packets, &since);
+	if (until > look->now)
+		spool_stat_show(stat, "waiting",
+						spool_reason_quiet(until, until == stat->head.arrived +
+										   1000 * queue->quiet_ms), since);
+}
+
 /* A stream whose next number is missing, if it is waited for. */
 static bool
 show_missing(SpoolStreamStat *stat)
@@ -384,7 +403,9 @@ stat_ordered(SpoolLook *look, SpoolStreamStat *stat)
 	else if (!show_failure(look, stat))
 	{
 		spool_stat_ready(look, stat);
-		if (state->runner != 0 && stat->reason == NULL)
+		if (state->runner == 0)
+			show_quiet(look, stat);
+		else if (stat->reason == NULL)
 			stat->reason = pstrdup(state->deadline != 0 ?
 								   LEASE_OVER : RUNNER_DIED);
 	}

@@ -14,6 +14,8 @@ CREATE TABLE spool.queue (
     retry_delay_max  pg_catalog.interval NOT NULL,
     gap_timeout      pg_catalog.interval NOT NULL,
     timeout          pg_catalog.interval NOT NULL,
+    quiet            pg_catalog.interval NOT NULL,
+    max_wait         pg_catalog.interval NOT NULL,
     allow_job_params pg_catalog.bool     NOT NULL,
     ignore_payload   pg_catalog.bool     NOT NULL,
     retention        pg_catalog.interval NOT NULL,
@@ -42,6 +44,8 @@ CREATE FUNCTION spool.create_queue(
     retry_delay_max  pg_catalog.interval DEFAULT '1 hour',
     gap_timeout      pg_catalog.interval DEFAULT '0',
     timeout          pg_catalog.interval DEFAULT '0',
+    quiet            pg_catalog.interval DEFAULT '0',
+    max_wait         pg_catalog.interval DEFAULT '0',
     allow_job_params pg_catalog.bool     DEFAULT false,
     ignore_payload   pg_catalog.bool     DEFAULT false,
     retention        pg_catalog.interval DEFAULT '0',
@@ -63,6 +67,8 @@ CREATE FUNCTION spool.alter_queue(
     retry_delay_max  pg_catalog.interval DEFAULT NULL,
     gap_timeout      pg_catalog.interval DEFAULT NULL,
     timeout          pg_catalog.interval DEFAULT NULL,
+    quiet            pg_catalog.interval DEFAULT NULL,
+    max_wait         pg_catalog.interval DEFAULT NULL,
     allow_job_params pg_catalog.bool     DEFAULT NULL,
     ignore_payload   pg_catalog.bool     DEFAULT NULL,
     retention        pg_catalog.interval DEFAULT NULL,
@@ -134,9 +140,9 @@ CREATE VIEW spool.queues WITH (security_barrier) AS
 SELECT q.name AS queue, q.owner, q.order_by, q.append_only,
        COALESCE(q.max_attempts, CASE q.on_error WHEN 'retry' THEN 0 ELSE 1 END) AS max_attempts,
        q.on_error, q.retry_delay, q.retry_delay_max, q.gap_timeout,
-       q.timeout, q.allow_job_params, q.ignore_payload, q.retention,
-       q.history, q.workers, q.handler, q.program, q.args,
-       q.paused_since, q.pause_reason, q.acl
+       q.timeout, q.quiet, q.max_wait, q.allow_job_params,
+       q.ignore_payload, q.retention, q.history, q.workers,
+       q.handler, q.program, q.args, q.paused_since, q.pause_reason, q.acl
   FROM spool.queue q
  WHERE spool.has_queue_privilege(q.name, 'any');
 COMMENT ON VIEW spool.queues IS 'queues on which the current user holds any privilege, with their options';

@@ -70,7 +70,7 @@ CREATE TABLE spool.state (
 COMMENT ON TABLE spool.state IS 'appended states of streams; the one with the highest version holds';
 COMMENT ON COLUMN spool.state.next IS 'the cursor: nothing below it is handed out';
 COMMENT ON COLUMN spool.state.high IS 'the highest number consumed so far';
-COMMENT ON COLUMN spool.state.low IS 'position below which no packet waits, in queues that remove packets one by one';
+COMMENT ON COLUMN spool.state.low IS 'position below which no packet waits, in queues that remove packets one by one; in order of the latest with quiet: the number handed out last';
 COMMENT ON COLUMN spool.state.looked IS 'when packets were last looked for from the start rather than from low';
 COMMENT ON COLUMN spool.state.ahead IS 'packets in kept that are handed out ahead of the cursor';
 COMMENT ON COLUMN spool.state.attempts IS 'failed attempts of attempt_packet';

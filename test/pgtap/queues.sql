@@ -7,20 +7,20 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(97);
+SELECT plan(115);
 
 -- create_queue
 SELECT lives_ok($$SELECT spool.create_queue('a')$$, 'F66: a queue is created');
-SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, allow_job_params, ignore_payload, retention, history, workers, owner = current_user::regrole, coalesce(handler, program, args::text, pause_reason, 'none')),
-    'sequence, f, 0, retry, 00:00:01, 01:00:00, 00:00:00, 00:00:00, f, f, 00:00:00, failures, 0, t, none', 'F66: defaults')
+SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, quiet, max_wait, allow_job_params, ignore_payload, retention, history, workers, owner = current_user::regrole, coalesce(handler, program, args::text, pause_reason, 'none')),
+    'sequence, f, 0, retry, 00:00:01, 01:00:00, 00:00:00, 00:00:00, 00:00:00, 00:00:00, f, f, 00:00:00, failures, 0, t, none', 'F66: defaults')
   FROM spool.queues WHERE queue = 'a';
 SELECT spool.alter_queue('a', on_error => 'leave', retention => '1 day'), spool.enqueue('a', 'x') \g /dev/null
 SELECT throws_ok($$SELECT spool.create_queue('a', on_error => 'dead')$$, '42710', 'queue "a" already exists', 'F66: creating it again is an error');
 SELECT lives_ok($$SELECT spool.create_queue('a', on_error => 'dead', if_not_exists => true)$$, 'F66: not with if_not_exists');
 SELECT is(concat_ws(', ', on_error, retention, max_attempts, (SELECT count(*) FROM spool.ls('a'))), 'leave, 1 day, 1, 1', 'F66: nothing is changed') FROM spool.queues WHERE queue = 'a';
-SELECT spool.create_queue('all', 'timestamp', true, 3, 'dead', '5 s', '1 min', '2 s', '10 s', true, true, '1 week', 'all', 2) \g /dev/null
-SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, allow_job_params, ignore_payload, retention, history, workers),
-    'timestamp, t, 3, dead, 00:00:05, 00:01:00, 00:00:02, 00:00:10, t, t, 7 days, all, 2', 'F66: all options')
+SELECT spool.create_queue('all', 'timestamp', true, 3, 'dead', '5 s', '1 min', '2 s', '10 s', '0', '0', true, true, '1 week', 'all', 2) \g /dev/null
+SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, quiet, max_wait, allow_job_params, ignore_payload, retention, history, workers),
+    'timestamp, t, 3, dead, 00:00:05, 00:01:00, 00:00:02, 00:00:10, 00:00:00, 00:00:00, t, t, 7 days, all, 2', 'F66: all options')
   FROM spool.queues WHERE queue = 'all';
 SELECT throws_ok(format('SELECT spool.%s_queue(%L, %s)', verb, CASE verb WHEN 'create' THEN 'new' ELSE 'a' END, arg), code, message, format('F66: %s: %s', verb, message))
   FROM unnest('{create,alter}'::text[]) verb, (VALUES
@@ -32,6 +32,14 @@ SELECT throws_ok(format('SELECT spool.%s_queue(%L, %s)', verb, CASE verb WHEN 'c
     ($$retry_delay => '-1 s'$$, '22023', 'retry_delay must not be negative'),
     ($$retry_delay_max => '-1 s'$$, '22023', 'retry_delay_max must not be negative'),
     ($$gap_timeout => '-1 s'$$, '22023', 'gap_timeout must not be negative'),
+    ($$quiet => '-1 s'$$, '22023', 'quiet must not be negative'),
+    ($$max_wait => '-1 s'$$, '22023', 'max_wait must not be negative'),
+    ($$max_wait => '1001 years'$$, '22023', 'max_wait must not be longer than 1000 years'),
+    ($$quiet => '1 s'$$, '22023', 'quiet and max_wait are options of queues in order "latest"'),
+    ($$max_wait => '1 s'$$, '22023', 'quiet and max_wait are options of queues in order "latest"'),
+    ($$order_by => 'timestamp', quiet => '1 s'$$, '22023', 'quiet and max_wait are options of queues in order "latest"'),
+    ($$order_by => 'latest', max_wait => '1 s'$$, '22023', 'max_wait must not be set without quiet'),
+    ($$order_by => 'latest', quiet => '2 s', max_wait => '1 s'$$, '22023', 'max_wait must not be shorter than quiet'),
     ($$workers => -1$$, '22023', 'workers must be between 0 and 1024'),
     ($$workers => 1025$$, '22023', 'workers must be between 0 and 1024'),
     ($$retention => '-1 s'$$, '22023', 'retention must not be negative'),
@@ -47,6 +55,8 @@ SELECT throws_ok(sql, code, message, 'F66: ' || message) FROM (VALUES
     ($$SELECT spool.create_queue('n', on_error => NULL)$$, '22004', 'on_error must not be null'),
     ($$SELECT spool.create_queue('n', workers => NULL)$$, '22004', 'workers must not be null'),
     ($$SELECT spool.create_queue('n', timeout => NULL)$$, '22004', 'timeout must not be null'),
+    ($$SELECT spool.create_queue('n', quiet => NULL)$$, '22004', 'quiet must not be null'),
+    ($$SELECT spool.create_queue('n', max_wait => NULL)$$, '22004', 'max_wait must not be null'),
     ($$SELECT spool.create_queue('n', retention => NULL)$$, '22004', 'retention must not be null'),
     ($$SELECT spool.create_queue('n', history => NULL)$$, '22004', 'history must not be null'),
     ($$SELECT spool.alter_queue('nowhere')$$, '42704', 'queue "nowhere" does not exist'),
@@ -79,12 +89,12 @@ SELECT is((SELECT string_agg(state, ' ' ORDER BY state) FROM spool.ls('a') WHERE
 
 -- alter_queue
 SELECT spool.create_queue('alter') \g /dev/null
-SELECT spool.alter_queue('alter', 'timestamp', false, 5, 'dead', '4 s', '1 min', '3 s', '1 s', true, true, '2 s', 'none', 3) \g /dev/null
-SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, allow_job_params, ignore_payload, retention, history, workers),
-    'timestamp, f, 5, dead, 00:00:04, 00:01:00, 00:00:03, 00:00:01, t, t, 00:00:02, none, 3', 'F66: all options altered') FROM spool.queues WHERE queue = 'alter';
+SELECT spool.alter_queue('alter', 'timestamp', false, 5, 'dead', '4 s', '1 min', '3 s', '1 s', '0', '0', true, true, '2 s', 'none', 3) \g /dev/null
+SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, quiet, max_wait, allow_job_params, ignore_payload, retention, history, workers),
+    'timestamp, f, 5, dead, 00:00:04, 00:01:00, 00:00:03, 00:00:01, 00:00:00, 00:00:00, t, t, 00:00:02, none, 3', 'F66: all options altered') FROM spool.queues WHERE queue = 'alter';
 SELECT spool.alter_queue('alter') \g /dev/null
-SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, allow_job_params, ignore_payload, retention, history, workers),
-    'timestamp, f, 5, dead, 00:00:04, 00:01:00, 00:00:03, 00:00:01, t, t, 00:00:02, none, 3', 'F66: NULL leaves one as it is') FROM spool.queues WHERE queue = 'alter';
+SELECT is(concat_ws(', ', order_by, append_only, max_attempts, on_error, retry_delay, retry_delay_max, gap_timeout, timeout, quiet, max_wait, allow_job_params, ignore_payload, retention, history, workers),
+    'timestamp, f, 5, dead, 00:00:04, 00:01:00, 00:00:03, 00:00:01, 00:00:00, 00:00:00, t, t, 00:00:02, none, 3', 'F66: NULL leaves one as it is') FROM spool.queues WHERE queue = 'alter';
 SELECT spool.alter_queue('alter', retention => '0'), spool.enqueue('alter', 'x') \g /dev/null
 SELECT throws_ok($$SELECT spool.alter_queue('alter', order_by => 'sequence')$$, '55006', 'cannot change the order of queue "alter" while it holds packets', 'F66: the order changes only while it is empty');
 SELECT lives_ok($$SELECT spool.alter_queue('alter', order_by => 'timestamp', on_error => 'retry')$$, 'F66: the same order is no change');
