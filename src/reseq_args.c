@@ -208,9 +208,10 @@ compare_items(const void *a, const void *b)
 	const SpoolReseqItem *y = *(SpoolReseqItem *const *) b;
 	Size		nx = x->key ? VARSIZE_ANY_EXHDR(x->key) : 0;
 	Size		ny = y->key ? VARSIZE_ANY_EXHDR(y->key) : 0;
-	int			order = nx == 0 || ny == 0 ? 0 :
-		memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(nx, ny));
+	int			order = 0;
 
+	if (nx > 0 && ny > 0)
+		order = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(nx, ny));
 	if (order != 0)
 		return order;
 	return nx != ny ? (nx < ny ? -1 : 1) : x->index - y->index;

@@ -205,13 +205,15 @@ visit_deliveries(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 		{
 			const SpoolDelivery *delivery = &number.deliveries[i];
 			bool		live = spool_delivery_live(delivery->state);
-			TimestampTz due = live ?
-				spool_reseq_due_of(look->resequencer, key, delivery) : DT_NOEND;
-			const char *reason = live && key->suspended ? "suspended" :
-				delivery->reason;
+			const char *reason = delivery->reason;
+			TimestampTz due = DT_NOEND;
 			Datum		values[10];
 			bool		nulls[10] = {0};
 
+			if (live)
+				due = spool_reseq_due_of(look->resequencer, key, delivery);
+			if (live && key->suspended != NULL)
+				reason = "suspended";
 			values[0] = PointerGetDatum(key->name);
 			values[1] = Int64GetDatum(number.sn);
 			nulls[2] = delivery->npart == 0;

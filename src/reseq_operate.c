@@ -45,6 +45,8 @@ static void add_to_tally(int32 resequencer, const SpoolLane *lane);
 static void reset_key(SpoolReseqCall *call, SpoolReseqKey *key);
 static int64 reset_all(SpoolReseqCall *call);
 static int64 expire_key(SpoolReseqCall *call, SpoolReseqKey *key);
+static bool current_in(SpoolReseqCall *call, SpoolWay *way, int64 sn,
+					   bool *registered);
 
 /*
  * After a key was suspended or resumed, its lanes are looked at for what may
@@ -387,6 +389,20 @@ spool_promoted(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * Whether nothing newer is known in a lane.  *registered: the number itself is,
+ * and has not ended.
+ */
+static bool
+current_in(SpoolReseqCall *call, SpoolWay *way, int64 sn, bool *registered)
+{
+	const SpoolLane *lane = &way->lane;
+
+	*registered = sn > lane->applied && sn <= lane->high &&
+		spool_steps_live(spool_way_number(call, way, sn));
+	return sn > lane->applied && sn >= lane->newest;
+}
+
 /* is_current(resequencer, key, sn, target): a look */
 Datum
 spool_is_current(PG_FUNCTION_ARGS)
@@ -394,6 +410,7 @@ spool_is_current(PG_FUNCTION_ARGS)
 	SpoolReseqItem item;
 	SpoolReseqCall call;
 	SpoolReseqKey key;
+	bool		registered = false;
 	bool		current = false;
 
 	spool_reseq_item(fcinfo, 3, 0, &item);
@@ -407,13 +424,22 @@ spool_is_current(PG_FUNCTION_ARGS)
 		current = true;
 	else
 		for (int i = 0; i < call.resequencer->ntargets; i++)
-			if (item.target == NULL ||
-				strcmp(item.target, call.resequencer->targets[i]) == 0)
-			{
-				SpoolLane  *lane = &spool_way_open(&call, &key, i + 1)->lane;
+		{
+			bool		here;
+			bool		is;
 
-				current |= item.sn > lane->applied && item.sn >= lane->newest;
-			}
+			if (item.target != NULL &&
+				strcmp(item.target, call.resequencer->targets[i]) != 0)
+				continue;
+			is = current_in(&call, spool_way_open(&call, &key, i + 1),
+							item.sn, &here);
+			/* where it is registered counts, else where nothing newer is */
+			if (here && !registered)
+				current = false;
+			if (here || !registered)
+				current |= is;
+			registered |= here;
+		}
 	spool_reseq_finish(&call);
 	PG_RETURN_BOOL(current);
 }

@@ -91,30 +91,30 @@ spool_reseq_dead(SpoolResequencer *resequencer, text *key,
 static char *
 describe(SpoolResequencer *resequencer, const SpoolStray *stray)
 {
-	StringInfoData text;
+	StringInfoData json;
 
-	initStringInfo(&text);
-	appendStringInfoString(&text, "{\"resequencer\": ");
-	escape_json(&text, resequencer->name);
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"resequencer\": ");
+	escape_json(&json, resequencer->name);
 	if (stray->key != NULL)
 	{
-		appendStringInfoString(&text, ", \"key\": ");
-		escape_json(&text, text_to_cstring(stray->key));
+		appendStringInfoString(&json, ", \"key\": ");
+		escape_json(&json, text_to_cstring(stray->key));
 	}
 	if (stray->sn != NULL)
-		appendStringInfo(&text, ", \"sn\": " INT64_FORMAT, *stray->sn);
+		appendStringInfo(&json, ", \"sn\": " INT64_FORMAT, *stray->sn);
 	if (stray->target != NULL)
 	{
-		appendStringInfoString(&text, ", \"target\": ");
-		escape_json(&text, stray->target);
+		appendStringInfoString(&json, ", \"target\": ");
+		escape_json(&json, stray->target);
 	}
 	for (int i = 0; i < stray->npart; i++)
-		appendStringInfo(&text, "%s%d%s", i == 0 ? ", \"part\": [" : ", ",
+		appendStringInfo(&json, "%s%d%s", i == 0 ? ", \"part\": [" : ", ",
 						 stray->part[i], i == stray->npart - 1 ? "]" : "");
-	appendStringInfoString(&text, ", \"reason\": ");
-	escape_json(&text, stray->reason);
-	appendStringInfoChar(&text, '}');
-	return text.data;
+	appendStringInfoString(&json, ", \"reason\": ");
+	escape_json(&json, stray->reason);
+	appendStringInfoChar(&json, '}');
+	return json.data;
 }
 
 /* Enqueue a call's description, in the stream of its key. */
@@ -122,7 +122,7 @@ static void
 enqueue(SpoolResequencer *resequencer, const char *queue_name,
 		const SpoolStray *stray)
 {
-	char	   *text = describe(resequencer, stray);
+	char	   *json = describe(resequencer, stray);
 	const char *data;
 	PacketTemplate template;
 	SpoolPayloads payloads;
@@ -138,7 +138,7 @@ enqueue(SpoolResequencer *resequencer, const char *queue_name,
 							 QUEUE_PRODUCE);
 	SetUserIdAndSecContext(userid, sec_context);
 	spool_packet_template(&template, NULL, NULL, NULL);
-	data = spool_payload_datum(CStringGetTextDatum(text), TEXTOID, &size);
+	data = spool_payload_datum(CStringGetTextDatum(json), TEXTOID, &size);
 	payloads.count = 1;
 	payloads.data = &data;
 	payloads.sizes = &size;

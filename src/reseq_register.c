@@ -41,6 +41,8 @@ static void check_same(SpoolReseqItem *item, int32 parts,
 					   SpoolDelivery *known);
 static bool declared(SpoolReseqItem *item, const SpoolSteps *steps,
 					 const char **gone);
+static void check_elsewhere(SpoolReseqCall *call, SpoolReseqKey *key,
+							const Registration *registration);
 static SpoolDecision register_in(SpoolReseqCall *call, SpoolWay *way,
 								 const Registration *registration);
 static void register_item(SpoolReseqCall *call, SpoolReseqKey *key,
@@ -212,6 +214,30 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 	return spool_rules_register(state, place, way->lane.newest > item->sn);
 }
 
+/* What is registered elsewhere under a number has the same digest. */
+static void
+check_elsewhere(SpoolReseqCall *call, SpoolReseqKey *key,
+				const Registration *registration)
+{
+	SpoolReseqItem *item = registration->item;
+
+	for (int i = 0; i < call->resequencer->ntargets; i++)
+	{
+		SpoolWay   *way;
+		SpoolStep  *step;
+
+		if (registration->targets[i])
+			continue;
+		way = spool_way_open(call, key, i + 1);
+		if (item->sn <= way->lane.applied || item->sn > way->lane.high)
+			continue;
+		step = spool_steps_find(spool_way_number(call, way, item->sn),
+								item->npart, item->part);
+		if (step != NULL)
+			check_same(item, registration->parts, &step->delivery);
+	}
+}
+
 /* Register in all lanes: the best of their verdicts counts. */
 static void
 register_item(SpoolReseqCall *call, SpoolReseqKey *key,
@@ -223,6 +249,8 @@ register_item(SpoolReseqCall *call, SpoolReseqKey *key,
 
 	if (item->npart > 0)
 		registration->targets = targets_of_whole(call, key, item);
+	if (item->digest != NULL)
+		check_elsewhere(call, key, registration);
 	for (int i = 0; i < call->resequencer->ntargets; i++)
 	{
 		SpoolWay   *way;

@@ -115,8 +115,8 @@ spool_rules_resequence(const SpoolReseqRules *rules, const SpoolFacts *facts)
 }
 
 /*
- * What is answered to who registers.  newer: a live one with a higher number
- * exists.
+ * What is answered to who registers: a number that has ended stays so.  newer:
+ * a live one with a higher number exists.
  */
 SpoolDecision
 spool_rules_register(SpoolDeliveryState state, SpoolPlace place, bool newer)
@@ -125,6 +125,8 @@ spool_rules_register(SpoolDeliveryState state, SpoolPlace place, bool newer)
 		return answer(VERDICT_STALE, "applied", true);
 	if (place == PLACE_BELOW)
 		return answer(VERDICT_STALE, "stale", false);
+	if (state != DELIVERY_NONE && !spool_delivery_live(state))
+		return answer(VERDICT_STALE, spool_delivery_state_name(state), true);
 	if (newer)
 		return answer(VERDICT_SUPERSEDED, "superseded",
 					  state != DELIVERY_NONE);

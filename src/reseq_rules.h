@@ -41,7 +41,7 @@ typedef enum SpoolDeliveryState
 	DELIVERY_PARKED = 'k',		/* came, while a newer one is live */
 	DELIVERY_PASSED = 'p',		/* passed, to be acknowledged */
 	DELIVERY_SPLIT = 'n',		/* declared to consist of parts */
-	DELIVERY_CUT = 'c',			/* split; parts that are missing are not waited for */
+	DELIVERY_CUT = 'c',			/* split; nothing more is waited for */
 	DELIVERY_APPLIED = 'A',
 	DELIVERY_SUPPRESSED = 'S',
 	DELIVERY_DEAD = 'D',
@@ -89,7 +89,7 @@ typedef struct SpoolFacts
 	bool		late;			/* a part of a tree that was cut without it */
 	bool		suspended;		/* the key is */
 	bool		part;			/* it is a part of a tree, */
-	bool		complete;		/* whose parts are all there, as far as needed; */
+	bool		complete;		/* of which all is there that is needed; */
 	bool		turn;			/* all parts before it have ended; */
 	bool		begun;			/* some part has passed */
 	bool		busy;			/* another number passed and has not ended */
