@@ -108,6 +108,17 @@ ended_is_over(const Combination *c)
 		(c->decision.verdict == VERDICT_DEAD && c->facts.late);
 }
 
+/* What comes too late is a dead letter once. */
+static Outcome
+late_is_dead_once(const Combination *c)
+{
+	if (!c->rules.enabled || c->state->live || !c->facts.late ||
+		c->facts.state == DELIVERY_APPLIED)
+		return SILENT;
+	return c->decision.verdict == VERDICT_DEAD &&
+		c->decision.repeat == (c->facts.state != DELIVERY_NONE);
+}
+
 static Outcome
 absent_is_not_kept(const Combination *c)
 {
@@ -308,6 +319,10 @@ repeat_is_in_its_state(const Combination *c)
 			return c->facts.state == DELIVERY_WAITING || c->state->split;
 		case VERDICT_DUPLICATE:
 			return !c->state->live;
+		case VERDICT_DEAD:
+			return c->facts.late && !c->state->live &&
+				c->facts.state != DELIVERY_NONE &&
+				c->facts.state != DELIVERY_APPLIED;
 		default:
 			return BROKEN;
 	}
@@ -412,6 +427,7 @@ static const Property properties[] = {
 	{"R11, R48: nothing below the applied number passes or is kept",
 	below_is_over},
 	{"R7: what has ended has ended", ended_is_over},
+	{"R39: what comes too late is a dead letter, once", late_is_dead_once},
 	{"what is not live neither passes nor waits nor is parked",
 	absent_is_not_kept},
 	{"nothing passes while another number has passed", pass_is_alone},

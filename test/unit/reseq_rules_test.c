@@ -76,7 +76,9 @@ static const struct
 	{VERDICT_STALE, "stale"},
 	{VERDICT_APPLIED, "applied"},
 	{VERDICT_EXPIRED, "expired"},
-	{VERDICT_SUSPENDED, "suspended"}
+	{VERDICT_SUSPENDED, "suspended"},
+	{VERDICT_RESUMED, "resumed"},
+	{VERDICT_RESET, "reset"}
 };
 
 static void
