@@ -328,6 +328,9 @@ test_register(void)
 	decided("R48: below the applied one and a live one",
 			spool_rules_register(DELIVERY_NONE, PLACE_BELOW, true),
 			VERDICT_STALE, "stale", "");
+	decided("one that died stays dead",
+			spool_rules_register(DELIVERY_DEAD, PLACE_ABOVE, false),
+			VERDICT_STALE, "dead", "repeat");
 
 	for (i = 0; i < lengthof(states) * 6; i++)
 	{
@@ -335,9 +338,11 @@ test_register(void)
 		SpoolPlace	place = (SpoolPlace) ((int) (i % 3) - 1);
 		bool		newer = i / 3 % 2;
 		SpoolDecision decision = spool_rules_register(state, place, newer);
+		bool		over = place != PLACE_ABOVE ||
+			(state != DELIVERY_NONE && !spool_delivery_live(state));
 
-		stale &= (decision.verdict == VERDICT_STALE) == (place != PLACE_ABOVE);
-		if (place == PLACE_ABOVE)
+		stale &= (decision.verdict == VERDICT_STALE) == over;
+		if (!over)
 		{
 			newest &= decision.verdict ==
 				(newer ? VERDICT_SUPERSEDED : VERDICT_CURRENT);
@@ -345,7 +350,7 @@ test_register(void)
 		}
 		flag |= decision.forced || decision.unregistered;
 	}
-	ok(stale, "register: stale is what is not above the applied one", NULL);
+	ok(stale, "register: stale is what is not above the applied one, or has ended", NULL);
 	ok(newest, "register: current is the highest, not the last", NULL);
 	ok(repeat, "register: a repeat is what is known", NULL);
 	ok(!flag, "register: neither forced nor unregistered", NULL);
