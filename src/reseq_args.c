@@ -93,6 +93,14 @@ spool_reseq_no_target(SpoolResequencer *resequencer, const char *target)
 			 errhint("Its targets are %s.", targets.data)));
 }
 
+/* The same unless it has it; NULL: none was given. */
+void
+spool_reseq_check_target(SpoolResequencer *resequencer, const char *target)
+{
+	if (target != NULL && spool_resequencer_target(resequencer, target) == 0)
+		spool_reseq_no_target(resequencer, target);
+}
+
 /* P0002 for a number that is not registered. */
 void
 spool_reseq_not_registered(const SpoolReseqItem *item)

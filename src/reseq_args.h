@@ -41,6 +41,8 @@ extern void spool_reseq_digests(ArrayType *digests, SpoolReseqItem *items,
 extern SpoolReseqItem **spool_reseq_sort(SpoolReseqItem *items, int n);
 extern compat_noreturn void spool_reseq_no_target(SpoolResequencer *resequencer,
 												  const char *target);
+extern void spool_reseq_check_target(SpoolResequencer *resequencer,
+									 const char *target);
 extern compat_noreturn void spool_reseq_not_registered(const SpoolReseqItem *item);
 extern Datum spool_reseq_answer(FunctionCallInfo fcinfo,
 								const SpoolReseqItem *item);

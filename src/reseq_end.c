@@ -28,11 +28,16 @@ static void bury(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 				 SpoolDeliveryState state, const char *reason,
 				 const char *message);
 static void tree_fell(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps);
-static void after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps);
+static void after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps,
+					  bool failed);
+static void expire_tree(SpoolReseqCall *call, SpoolWay *way,
+						SpoolSteps *steps, SpoolStep *whole);
 static void expire_number(SpoolReseqCall *call, SpoolWay *way,
 						  SpoolSteps *steps);
+static void number_due(SpoolReseqCall *call, SpoolWay *way,
+					   SpoolSteps *steps);
 
-/* When a live delivery ends by itself. */
+/* When a live delivery ends by itself; of a whole: when its tree is cut. */
 TimestampTz
 spool_reseq_due_of(const SpoolResequencer *resequencer,
 				   const SpoolReseqKey *key, const SpoolDelivery *delivery)
@@ -42,9 +47,9 @@ spool_reseq_due_of(const SpoolResequencer *resequencer,
 
 	start = delivery->state == DELIVERY_PASSED ? delivery->since :
 		delivery->registered_at;
-	if (spool_delivery_split(delivery->state))
+	if (delivery->parts != 0)
 	{
-		if (delivery->state == DELIVERY_CUT || delivery->npart > 0)
+		if (delivery->parts < 0 || delivery->npart > 0)
 			return DT_NOEND;	/* with the rest of the tree */
 		if (resequencer->tree_timeout_ms > 0)
 			ms = resequencer->tree_timeout_ms;
@@ -69,7 +74,7 @@ has_parts(const SpoolSteps *steps)
 {
 	return steps->n > 1 || (steps->n == 1 &&
 							(steps->steps[0]->delivery.npart > 0 ||
-							 steps->steps[0]->delivery.parts > 0));
+							 steps->steps[0]->delivery.parts != 0));
 }
 
 /* Forget the numbers up to one, but for its own parts. */
@@ -171,8 +176,7 @@ void
 spool_way_deliver(SpoolReseqCall *call, SpoolWay *way, int64 sn,
 				  SpoolStep *step)
 {
-	if (step == NULL ||
-		(step->delivery.npart == 0 && step->delivery.parts == 0))
+	if (step == NULL || step->delivery.npart == 0)
 	{
 		number_over(call, way, sn);
 		return;
@@ -228,9 +232,12 @@ tree_fell(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 		number_over(call, way, steps->sn);
 }
 
-/* After deliveries of a number ended without being made. */
+/*
+ * After deliveries of a number ended without being made; failed: nobody took
+ * them back.
+ */
 static void
-after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
+after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps, bool failed)
 {
 	SpoolLane  *lane = &way->lane;
 	int64		sn = steps->sn;
@@ -239,7 +246,10 @@ after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 	if (lane->busy == sn && !spool_tree_begun(steps))
 		lane->busy = NO_SN;
 	if (sn > lane->applied && sn == lane->newest && !spool_steps_live(steps))
+	{
 		lane->newest = spool_way_next_below(call, way, sn);
+		lane->lost += failed && lane->live == 0;
+	}
 	if (lane->live == 0)
 		lane->due = DT_NOEND;
 }
@@ -254,7 +264,6 @@ spool_way_end(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 			  const char *message)
 {
 	SpoolSteps *steps = spool_way_number(call, way, step->delivery.sn);
-	bool		newest = steps->sn == way->lane.newest;
 	bool		failed = state != DELIVERY_UNREGISTERED;
 
 	bury(call, way, step, state, reason, message);
@@ -262,10 +271,52 @@ spool_way_end(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 		tree_fell(call, way, steps);
 	else
 		tree_settle(call, way, steps, state);
-	after_end(call, way, steps);
-	if (failed && newest && way->lane.live == 0 &&
-		steps->sn > way->lane.applied)
-		way->lane.lost++;
+	after_end(call, way, steps, failed);
+}
+
+/* A newer one is to go instead: of a number that is split, nothing goes. */
+void
+spool_way_suppress(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
+				   const char *reason)
+{
+	SpoolSteps *steps = spool_way_number(call, way, step->delivery.sn);
+
+	for (int i = 0; i < steps->n; i++)
+		if (spool_delivery_live(steps->steps[i]->delivery.state))
+			spool_way_set(call, way, steps->steps[i], DELIVERY_SUPPRESSED,
+						  reason);
+}
+
+/*
+ * The time of a tree that is not complete is over: it ends, or goes without
+ * what did not come.
+ */
+static void
+expire_tree(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps,
+			SpoolStep *whole)
+{
+	if (call->resequencer->rules.whole)
+	{
+		for (int i = 0; i < steps->n; i++)
+			if (spool_delivery_live(steps->steps[i]->delivery.state))
+			{
+				spool_way_end(call, way, steps->steps[i], DELIVERY_DEAD,
+							  "tree_incomplete", NULL);
+				break;
+			}
+		return;
+	}
+	whole->delivery.parts = -whole->delivery.parts;
+	whole->changed = true;
+	way->changed = true;
+	for (int i = 0; i < steps->n; i++)
+		if (steps->steps[i]->delivery.state == DELIVERY_REGISTERED)
+			bury(call, way, steps->steps[i], DELIVERY_EXPIRED, "late", NULL);
+	if (spool_tree_over(steps) && !spool_tree_begun(steps) &&
+		spool_delivery_live(whole->delivery.state))
+		bury(call, way, whole, DELIVERY_EXPIRED, "tree_incomplete", NULL);
+	tree_settle(call, way, steps, DELIVERY_EXPIRED);
+	after_end(call, way, steps, true);
 }
 
 /*
@@ -277,24 +328,10 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 {
 	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
 
-	if (whole != NULL && whole->delivery.state == DELIVERY_SPLIT &&
-		spool_reseq_due_of(call->resequencer, way->key, &whole->delivery) <= call->now &&
-		!spool_tree_begun(steps))
-	{
-		if (call->resequencer->rules.whole)
-		{
-			spool_way_end(call, way, whole, DELIVERY_DEAD, "tree_incomplete",
-						  NULL);
-			return;
-		}
-		spool_way_set(call, way, whole, DELIVERY_CUT, NULL);
-		for (int i = 0; i < steps->n; i++)
-			if (steps->steps[i]->delivery.state == DELIVERY_REGISTERED)
-				bury(call, way, steps->steps[i], DELIVERY_EXPIRED, "late",
-					 NULL);
-		tree_settle(call, way, steps, DELIVERY_EXPIRED);
-		after_end(call, way, steps);
-	}
+	if (whole != NULL && whole->delivery.parts > 0 &&
+		spool_steps_live(steps) && !spool_tree_complete(steps) &&
+		spool_reseq_due_of(call->resequencer, way->key, &whole->delivery) <= call->now)
+		expire_tree(call, way, steps, whole);
 	for (int i = 0; i < steps->n && steps->sn > way->lane.applied; i++)
 	{
 		SpoolStep  *step = steps->steps[i];
@@ -304,6 +341,23 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 			spool_reseq_due_of(call->resequencer, way->key, &step->delivery) > call->now)
 			continue;
 		spool_way_end(call, way, step, DELIVERY_EXPIRED, "deadline", NULL);
+	}
+}
+
+/* Let a lane be looked at when something of a number is due. */
+static void
+number_due(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
+{
+	bool		waits = !spool_tree_complete(steps);
+
+	if (!spool_steps_live(steps))
+		return;
+	for (int i = 0; i < steps->n; i++)
+	{
+		SpoolDelivery *delivery = &steps->steps[i]->delivery;
+
+		if (delivery->parts != 0 ? waits : spool_delivery_live(delivery->state))
+			spool_way_due(call, way, delivery);
 	}
 }
 
@@ -328,11 +382,8 @@ spool_way_expire(SpoolReseqCall *call, SpoolWay *way)
 
 	lane->due = DT_NOEND;
 	for (int i = 0; i < way->nnumbers; i++)
-		for (int j = 0; way->numbers[i]->sn > lane->applied &&
-			 j < way->numbers[i]->n; j++)
-			if (spool_delivery_live(way->numbers[i]->steps[j]->delivery.state))
-				spool_way_due(call, way,
-							  &way->numbers[i]->steps[j]->delivery);
+		if (way->numbers[i]->sn > lane->applied)
+			number_due(call, way, way->numbers[i]);
 	way->changed = true;
 	return live - lane->live;
 }

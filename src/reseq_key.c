@@ -245,13 +245,19 @@ spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason, int64 blocking)
 	key->blocking = blocking;
 }
 
-/* Begin a new epoch of a key that is locked. */
+/*
+ * Begin a new epoch of a key that is locked.  A number that suspended it is
+ * gone, and so is that suspension.
+ */
 void
 spool_reseq_key_renew(SpoolReseqKey *key)
 {
 	static SpoolPlan plan = {
 		"UPDATE spool.reseq_key SET id = nextval('spool.reseq_key_id_seq'),"
-		" epoch = epoch + 1, blocking = NULL WHERE id = $1 RETURNING id, epoch",
+		" epoch = epoch + 1, blocking = NULL,"
+		" suspended = CASE WHEN blocking IS NULL THEN suspended END,"
+		" suspended_since = CASE WHEN blocking IS NULL THEN suspended_since END"
+		" WHERE id = $1 RETURNING id, epoch",
 		SPI_OK_UPDATE_RETURNING, PLAN_ARGS(INT8OID)
 	};
 	Datum		values[1];

@@ -92,6 +92,8 @@ extern void spool_way_deliver(SpoolReseqCall *call, SpoolWay *way, int64 sn,
 extern void spool_way_end(SpoolReseqCall *call, SpoolWay *way,
 						  SpoolStep *step, SpoolDeliveryState state,
 						  const char *reason, const char *message);
+extern void spool_way_suppress(SpoolReseqCall *call, SpoolWay *way,
+							   SpoolStep *step, const char *reason);
 extern int64 spool_way_expire(SpoolReseqCall *call, SpoolWay *way);
 extern SpoolStep *spool_way_candidate(SpoolReseqCall *call, SpoolWay *way);
 
@@ -100,6 +102,7 @@ extern bool spool_tree_complete(const SpoolSteps *steps);
 extern bool spool_tree_cut(const SpoolSteps *steps);
 extern bool spool_tree_arrived(const SpoolSteps *steps, const SpoolStep *but);
 extern bool spool_tree_turn(const SpoolSteps *steps, const SpoolStep *step);
+extern bool spool_tree_failed(const SpoolSteps *steps);
 extern bool spool_tree_begun(const SpoolSteps *steps);
 extern bool spool_tree_over(const SpoolSteps *steps);
 

@@ -137,9 +137,7 @@ spool_skip_delivery(PG_FUNCTION_ARGS)
 	spool_reseq_item(fcinfo, 3, 4, &item);
 	spool_reseq_require(&item);
 	spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, RESEQ_USE);
-	if (item.target != NULL &&
-		spool_resequencer_target(call.resequencer, item.target) == 0)
-		spool_reseq_no_target(call.resequencer, item.target);
+	spool_reseq_check_target(call.resequencer, item.target);
 	key = spool_reseq_lock(&call, item.key);
 	if (key != NULL && key->suspended != NULL && key->blocking == item.sn)
 	{
@@ -416,9 +414,7 @@ spool_is_current(PG_FUNCTION_ARGS)
 	spool_reseq_item(fcinfo, 3, 0, &item);
 	spool_reseq_require(&item);
 	spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_READ, RESEQ_LOOK);
-	if (item.target != NULL &&
-		spool_resequencer_target(call.resequencer, item.target) == 0)
-		spool_reseq_no_target(call.resequencer, item.target);
+	spool_reseq_check_target(call.resequencer, item.target);
 	if (!spool_reseq_key_find(&call.keys, item.key, spool_newest_snapshot(),
 							  &key))
 		current = true;

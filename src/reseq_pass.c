@@ -35,7 +35,7 @@ static void record(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 static void add_late(SpoolReseqCall *call, SpoolWay *way,
 					 SpoolReseqItem *item);
 static void pass_disabled(SpoolReseqCall *call, SpoolWay *way,
-						  SpoolReseqItem *item);
+						  SpoolReseqItem *item, SpoolStep *step);
 static SpoolStray stray_of(SpoolReseqItem *item, const char *reason,
 						   int sqlstate, char *message);
 static bool put_out(SpoolReseqCall *call, SpoolReseqItem *item);
@@ -45,6 +45,11 @@ static SpoolWay *open_delivery(FunctionCallInfo fcinfo, SpoolReseqCall *call,
 							   SpoolReseqItem *item, SpoolStep **step);
 static void answer_ended(SpoolReseqCall *call, SpoolWay *way,
 						 SpoolReseqItem *item);
+static void conclude(SpoolReseqItem *item, SpoolVerdict verdict,
+					 const char *reason, bool repeat);
+static void suspend_by(SpoolReseqCall *call, SpoolWay *way,
+					   SpoolReseqItem *item, SpoolStep *step,
+					   const char *error);
 static bool end_in(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 				   SpoolDeliveryState state, const char *reason,
 				   const char *message);
@@ -144,10 +149,11 @@ record(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 			break;
 		case VERDICT_PARK:
 		case VERDICT_SUPPRESS:
-			spool_way_set(call, way, step,
-						  decision->verdict == VERDICT_PARK ?
-						  DELIVERY_PARKED : DELIVERY_SUPPRESSED,
-						  decision->reason);
+			if (decision->verdict == VERDICT_PARK)
+				spool_way_set(call, way, step, DELIVERY_PARKED,
+							  decision->reason);
+			else
+				spool_way_suppress(call, way, step, decision->reason);
 			if (lane->run++ == 0)
 				lane->run_since = call->now;
 			break;
@@ -181,26 +187,43 @@ add_late(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item)
 					 item->decision.reason, NULL);
 }
 
-/* While the resequencer is disabled: what comes passes, and is counted. */
+/*
+ * While disabled: what comes and is not live passes, and is counted.  Of a
+ * number that is not known, a part is taken for the whole.
+ */
 static void
-pass_disabled(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item)
+pass_disabled(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
+			  SpoolStep *step)
 {
 	SpoolLane  *lane = &way->lane;
+	SpoolDelivery delivery = {0};
 
 	lane->forced++;
 	way->changed = true;
-	if (spool_way_place(way, item->sn) == PLACE_ABOVE)
+	if (spool_way_place(way, item->sn) != PLACE_ABOVE)
 	{
-		SpoolDelivery delivery = {0};
-
-		delivery.sn = item->sn;
-		delivery.state = DELIVERY_REGISTERED;
-		spool_way_deliver(call, way, item->sn,
-						  spool_way_add(call, way, &delivery));
+		lane->registered++;
+		lane->delivered++;
 		return;
 	}
-	lane->registered++;
-	lane->delivered++;
+	delivery.sn = item->sn;
+	delivery.state = DELIVERY_REGISTERED;
+	if (step != NULL)
+	{
+		lane->registered++;
+		lane->live++;
+		step->delivery.state = DELIVERY_REGISTERED;
+	}
+	else
+	{
+		if (spool_way_number(call, way, item->sn)->n > 0)
+		{
+			delivery.npart = item->npart;
+			delivery.part = item->part;
+		}
+		step = spool_way_add(call, way, &delivery);
+	}
+	spool_way_deliver(call, way, item->sn, step);
 }
 
 /* What is known of an item that goes to an outlet. */
@@ -240,7 +263,7 @@ put_out(SpoolReseqCall *call, SpoolReseqItem *item)
 	return false;
 }
 
-/* Check an item; false if it was invalid and went to the outlet. */
+/* False if an item was invalid and went to the outlet. */
 static bool
 check_item(SpoolReseqCall *call, SpoolReseqItem *item)
 {
@@ -304,7 +327,7 @@ resequence_item(SpoolReseqCall *call, SpoolReseqItem *item)
 	if (item->decision.verdict == VERDICT_DEAD && !item->decision.repeat)
 		add_late(call, way, item);
 	else if (!rules->enabled && !spool_delivery_live(facts.state))
-		pass_disabled(call, way, item);
+		pass_disabled(call, way, item, step);
 	else
 		record(call, way, item, step);
 	item->latest = way->lane.high;
@@ -365,9 +388,8 @@ open_delivery(FunctionCallInfo fcinfo, SpoolReseqCall *call,
 	spool_reseq_item(fcinfo, 3, 4, item);
 	spool_reseq_require(item);
 	spool_reseq_begin(call, PG_GETARG_TEXT_PP(0), SPOOL_PROCESS, RESEQ_USE);
+	spool_reseq_check_target(call->resequencer, item->target);
 	target = target_of(call, item);
-	if (target == 0 && item->target != NULL)
-		spool_reseq_no_target(call->resequencer, item->target);
 	if (target == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -413,6 +435,42 @@ answer_ended(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item)
 	way->changed = true;
 }
 
+static void
+conclude(SpoolReseqItem *item, SpoolVerdict verdict, const char *reason,
+		 bool repeat)
+{
+	item->decision.verdict = verdict;
+	item->decision.reason = reason;
+	item->decision.repeat = repeat;
+	item->decision.unregistered = false;
+}
+
+/* A delivery that failed suspends its key, to be tried again. */
+static void
+suspend_by(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
+		   SpoolStep *step, const char *error)
+{
+	SpoolDeliveryState state = step->delivery.state;
+
+	if (!spool_delivery_split(state))
+		state = DELIVERY_REGISTERED;
+	if (way->key->suspended != NULL && way->key->blocking == item->sn &&
+		state == step->delivery.state)
+	{
+		conclude(item, VERDICT_SUSPENDED, way->key->suspended, true);
+		way->lane.duplicates++;
+		way->changed = true;
+		return;
+	}
+	spool_way_set(call, way, step, state, error);
+	if (way->lane.busy == item->sn &&
+		!spool_tree_begun(spool_way_number(call, way, item->sn)))
+		way->lane.busy = NO_SN;
+	if (way->key->suspended == NULL)
+		spool_reseq_key_suspend(way->key, error ? error : "failed", item->sn);
+	conclude(item, VERDICT_SUSPENDED, way->key->suspended, false);
+}
+
 /* applied(resequencer, key, sn, target, part) */
 Datum
 spool_applied(PG_FUNCTION_ARGS)
@@ -433,9 +491,7 @@ spool_applied(PG_FUNCTION_ARGS)
 	else
 	{
 		spool_way_deliver(&call, way, item.sn, step);
-		item.decision.verdict = VERDICT_APPLIED;
-		item.decision.reason = NULL;
-		item.decision.unregistered = false;
+		conclude(&item, VERDICT_APPLIED, NULL, false);
 	}
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
@@ -454,26 +510,11 @@ spool_failed(PG_FUNCTION_ARGS)
 	if (step == NULL)
 		answer_ended(&call, way, &item);
 	else if (call.resequencer->suspends)
-	{
-		spool_way_set(&call, way, step,
-					  spool_delivery_split(step->delivery.state) ?
-					  step->delivery.state : DELIVERY_REGISTERED, error);
-		if (way->lane.busy == item.sn &&
-			!spool_tree_begun(spool_way_number(&call, way, item.sn)))
-			way->lane.busy = NO_SN;
-		if (way->key->suspended == NULL)
-			spool_reseq_key_suspend(way->key, error ? error : "failed",
-									item.sn);
-		item.decision.verdict = VERDICT_SUSPENDED;
-		item.decision.reason = error;
-		item.decision.unregistered = false;
-	}
+		suspend_by(&call, way, &item, step, error);
 	else
 	{
 		spool_way_end(&call, way, step, DELIVERY_DEAD, "failed", error);
-		item.decision.verdict = VERDICT_DEAD;
-		item.decision.reason = "failed";
-		item.decision.unregistered = false;
+		conclude(&item, VERDICT_DEAD, "failed", false);
 	}
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
@@ -516,7 +557,6 @@ spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
 					 SpoolReseqItem *item, SpoolDeliveryState state,
 					 const char *reason, const char *message)
 {
-	SpoolDecision decision = spool_rules_ended(state, PLACE_ABOVE);
 	bool		ended = false;
 
 	for (int i = 0; i < call->resequencer->ntargets; i++)
@@ -525,11 +565,8 @@ spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
 			ended |= end_in(call, spool_way_open(call, key, i + 1), item,
 							state, reason, message);
 	if (ended)
-	{
-		item->decision = decision;
-		item->decision.reason = reason;
-		item->decision.repeat = false;
-	}
+		conclude(item, spool_rules_ended(state, PLACE_ABOVE).verdict, reason,
+				 false);
 	else if (!item->decision.unregistered)
 		ereport(NOTICE,
 				(errmsg("number " INT64_FORMAT " of key \"%s\" has ended already",
@@ -549,9 +586,7 @@ spool_unregister(PG_FUNCTION_ARGS)
 	spool_reseq_item(fcinfo, 3, 4, &item);
 	spool_reseq_require(&item);
 	spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_WRITE, RESEQ_USE);
-	if (item.target != NULL &&
-		spool_resequencer_target(call.resequencer, item.target) == 0)
-		spool_reseq_no_target(call.resequencer, item.target);
+	spool_reseq_check_target(call.resequencer, item.target);
 	item.decision = spool_rules_ended(DELIVERY_NONE, PLACE_ABOVE);
 	key = spool_reseq_lock(&call, item.key);
 	if (key != NULL)

@@ -39,10 +39,10 @@ static bool *targets_of_whole(SpoolReseqCall *call, SpoolReseqKey *key,
 							  SpoolReseqItem *item);
 static void check_same(SpoolReseqItem *item, int32 parts,
 					   SpoolDelivery *known);
-static bool declared(SpoolReseqItem *item, const SpoolSteps *steps,
-					 const char **gone);
 static void check_elsewhere(SpoolReseqCall *call, SpoolReseqKey *key,
 							const Registration *registration);
+static const char *gone_with(SpoolReseqCall *call, const SpoolSteps *steps);
+static void check_declared(SpoolReseqItem *item, const SpoolSteps *steps);
 static SpoolDecision register_in(SpoolReseqCall *call, SpoolWay *way,
 								 const Registration *registration);
 static void register_item(SpoolReseqCall *call, SpoolReseqKey *key,
@@ -133,20 +133,30 @@ check_same(SpoolReseqItem *item, int32 parts, SpoolDelivery *known)
 						parts)));
 }
 
-/* Whether a part was declared and may still come; *gone: why it may not. */
-static bool
-declared(SpoolReseqItem *item, const SpoolSteps *steps, const char **gone)
+/* Why a part of a tree comes in vain; NULL if it does not. */
+static const char *
+gone_with(SpoolReseqCall *call, const SpoolSteps *steps)
+{
+	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
+	SpoolDeliveryState state = whole ? whole->delivery.state : DELIVERY_NONE;
+
+	if (spool_tree_cut(steps))
+		return "late";
+	if (state == DELIVERY_SUPPRESSED)
+		return "superseded";
+	if (state == DELIVERY_DEAD || state == DELIVERY_EXPIRED ||
+		(call->resequencer->rules.whole && spool_tree_failed(steps)))
+		return "tree_incomplete";
+	return NULL;
+}
+
+/* 22023 unless a part was declared. */
+static void
+check_declared(SpoolReseqItem *item, const SpoolSteps *steps)
 {
 	SpoolStep  *whole = spool_steps_find(steps, item->npart - 1, item->part);
 	int32		place = item->part[item->npart - 1];
 
-	if (spool_tree_cut(steps))
-		*gone = "late";
-	else if (whole != NULL && (whole->delivery.state == DELIVERY_DEAD ||
-							   whole->delivery.state == DELIVERY_EXPIRED))
-		*gone = "tree_incomplete";
-	if (*gone != NULL)
-		return false;
 	if (whole == NULL || place > whole->delivery.parts)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -154,7 +164,6 @@ declared(SpoolReseqItem *item, const SpoolSteps *steps, const char **gone)
 						item->sn, text_to_cstring(item->key)),
 				 errdetail("Part %d is registered where %d were declared.",
 						   place, whole ? whole->delivery.parts : 0)));
-	return true;
 }
 
 /* Register in one lane. */
@@ -178,6 +187,9 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 		{
 			state = step->delivery.state;
 			check_same(item, registration->parts, &step->delivery);
+			if (spool_tree_cut(steps) && !spool_delivery_live(state) &&
+				item->npart > 0 && state != DELIVERY_APPLIED)
+				gone = "late";
 			if (registration->parts > 0 && step->delivery.parts == 0 &&
 				spool_delivery_live(state) && state != DELIVERY_PASSED)
 			{
@@ -188,8 +200,10 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 				state = DELIVERY_NONE;	/* not a repeat */
 			}
 		}
-		else if (item->npart == 0 || declared(item, steps, &gone))
+		else if (item->npart == 0 || (gone = gone_with(call, steps)) == NULL)
 		{
+			if (item->npart > 0)
+				check_declared(item, steps);
 			delivery.sn = item->sn;
 			delivery.state = registration->parts > 0 ? DELIVERY_SPLIT :
 				DELIVERY_REGISTERED;
@@ -410,7 +424,7 @@ spool_add_target(PG_FUNCTION_ARGS)
 		{
 			const SpoolDelivery *model = &known->steps[i]->delivery;
 
-			registration.parts = model->parts;
+			registration.parts = Abs(model->parts);
 			item.npart = model->npart;
 			item.part = model->part;
 			item.digest = model->digest;

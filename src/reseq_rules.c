@@ -203,7 +203,6 @@ spool_delivery_state_name(SpoolDeliveryState state)
 		case DELIVERY_PASSED:
 			return "passed";
 		case DELIVERY_SPLIT:
-		case DELIVERY_CUT:
 			return "split";
 		case DELIVERY_APPLIED:
 			return "applied";

@@ -41,7 +41,6 @@ typedef enum SpoolDeliveryState
 	DELIVERY_PARKED = 'k',		/* came, while a newer one is live */
 	DELIVERY_PASSED = 'p',		/* passed, to be acknowledged */
 	DELIVERY_SPLIT = 'n',		/* declared to consist of parts */
-	DELIVERY_CUT = 'c',			/* split; nothing more is waited for */
 	DELIVERY_APPLIED = 'A',
 	DELIVERY_SUPPRESSED = 'S',
 	DELIVERY_DEAD = 'D',
@@ -50,8 +49,7 @@ typedef enum SpoolDeliveryState
 } SpoolDeliveryState;
 
 #define spool_delivery_live(state) ((state) >= 'a')
-#define spool_delivery_split(state) \
-	((state) == DELIVERY_SPLIT || (state) == DELIVERY_CUT)
+#define spool_delivery_split(state) ((state) == DELIVERY_SPLIT)
 
 /* Where input goes that cannot be decided. */
 typedef enum SpoolOutletKind

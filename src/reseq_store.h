@@ -56,7 +56,8 @@ typedef struct SpoolDelivery
 	SpoolDeliveryState state;
 	int			npart;			/* depth of part, 0 = the whole */
 	int32	   *part;			/* path: {2,1} is the first part of the second */
-	int32		parts;			/* so many parts were declared, 0 = not split */
+	int32		parts;			/* so many parts were declared, 0 = not split;
+								 * negative: cut, those missing may not come */
 	TimestampTz registered_at;
 	TimestampTz since;			/* when this row was written */
 	struct varlena *digest;		/* bytea, or NULL */

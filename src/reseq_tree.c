@@ -49,7 +49,7 @@ spool_tree_cut(const SpoolSteps *steps)
 {
 	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
 
-	return whole != NULL && whole->delivery.state == DELIVERY_CUT;
+	return whole != NULL && whole->delivery.parts < 0;
 }
 
 /* Whether all live parts but one came to be resequenced. */
@@ -75,6 +75,21 @@ spool_tree_turn(const SpoolSteps *steps, const SpoolStep *step)
 			return false;
 	}
 	return true;
+}
+
+/* Whether something of a number ended and was not delivered, nor taken back. */
+bool
+spool_tree_failed(const SpoolSteps *steps)
+{
+	for (int i = 0; i < steps->n; i++)
+	{
+		SpoolDeliveryState state = steps->steps[i]->delivery.state;
+
+		if (state == DELIVERY_SUPPRESSED || state == DELIVERY_DEAD ||
+			state == DELIVERY_EXPIRED)
+			return true;
+	}
+	return false;
 }
 
 /* Whether some part went to the target. */

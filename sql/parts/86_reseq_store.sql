@@ -75,8 +75,8 @@ CREATE TABLE spool.reseq_delivery (
 ) PARTITION BY LIST (segment);
 COMMENT ON TABLE spool.reseq_delivery IS 'appended states of deliveries: numbers, or parts of them, for one target; of each the row with the highest version holds; at or below their lane''s applied number: what is over';
 COMMENT ON COLUMN spool.reseq_delivery.version IS 'of the lane''s state that was written with it';
-COMMENT ON COLUMN spool.reseq_delivery.state IS 'small letters are live: r = registered, w = waiting, k = parked, p = passed, n = split, c = split and cut; A = applied, S = suppressed, D = dead, E = expired, U = unregistered';
-COMMENT ON COLUMN spool.reseq_delivery.parts IS 'parts that were declared; 0 = not split';
+COMMENT ON COLUMN spool.reseq_delivery.state IS 'small letters are live: r = registered, w = waiting, k = parked, p = passed, n = split; A = applied, S = suppressed, D = dead, E = expired, U = unregistered';
+COMMENT ON COLUMN spool.reseq_delivery.parts IS 'parts that were declared; 0 = not split, negative: cut, those that are missing are not waited for';
 COMMENT ON COLUMN spool.reseq_delivery.part IS 'path of a part; NULL = the whole';
 
 -- Both lie in segments, as packets do.  By the time of writing upkeep finds
