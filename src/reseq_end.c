@@ -279,7 +279,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 
 	if (whole != NULL && whole->delivery.state == DELIVERY_SPLIT &&
 		spool_reseq_due_of(call->resequencer, way->key, &whole->delivery) <= call->now &&
-		!spool_tree_begun(steps))
+		!spool_tree_complete(steps) && !spool_tree_begun(steps))
 	{
 		if (call->resequencer->rules.whole)
 		{
@@ -328,11 +328,20 @@ spool_way_expire(SpoolReseqCall *call, SpoolWay *way)
 
 	lane->due = DT_NOEND;
 	for (int i = 0; i < way->nnumbers; i++)
-		for (int j = 0; way->numbers[i]->sn > lane->applied &&
-			 j < way->numbers[i]->n; j++)
-			if (spool_delivery_live(way->numbers[i]->steps[j]->delivery.state))
-				spool_way_due(call, way,
-							  &way->numbers[i]->steps[j]->delivery);
+	{
+		SpoolSteps *steps = way->numbers[i];
+		bool		complete = spool_tree_complete(steps);
+
+		for (int j = 0; steps->sn > lane->applied && j < steps->n; j++)
+		{
+			SpoolDelivery *delivery = &steps->steps[j]->delivery;
+
+			/* of a complete tree only the parts have a deadline */
+			if (spool_delivery_live(delivery->state) &&
+				!(complete && spool_delivery_split(delivery->state)))
+				spool_way_due(call, way, delivery);
+		}
+	}
 	way->changed = true;
 	return live - lane->live;
 }
