@@ -31,7 +31,6 @@ static const State states[] = {
 	{DELIVERY_PARKED, "parked", true, false},
 	{DELIVERY_PASSED, "passed", true, false},
 	{DELIVERY_SPLIT, "split", true, true},
-	{DELIVERY_CUT, "split", true, true},
 	{DELIVERY_APPLIED, "applied", false, false},
 	{DELIVERY_SUPPRESSED, "suppressed", false, false},
 	{DELIVERY_DEAD, "dead", false, false},
@@ -153,8 +152,6 @@ static const NamedCase cases[] = {
 	/* rule 7: trees */
 	{"rule 7: a split one waits for its parts", &parks,
 	{ABOVE(SPLIT)}, VERDICT_WAIT, "split", "repeat"},
-	{"rule 7: also if what is missing is not waited for", &parks,
-	{ABOVE(CUT), .newer = true}, VERDICT_WAIT, "split", "repeat"},
 	{"rule 7, R36: a part, others are missing", &parks,
 	{ABOVE(REGISTERED), .part = true, .turn = true}, VERDICT_WAIT, "tree",
 	""},
