@@ -7,6 +7,7 @@
 #define SPOOL_RESEQ_STORE_H
 
 #include "access/sdir.h"
+#include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
 #include "reseq_rules.h"
@@ -61,6 +62,8 @@ typedef struct SpoolDelivery
 	TimestampTz since;			/* when this row was written */
 	struct varlena *digest;		/* bytea, or NULL */
 	char	   *reason;			/* why it ended or waits, or NULL */
+	int			segment;		/* the row lies there, */
+	ItemPointerData tid;		/* in this place; neither is stored */
 } SpoolDelivery;
 
 /* All deliveries of one number in a lane, by part; the whole comes first. */
@@ -68,6 +71,7 @@ typedef struct SpoolNumber
 {
 	int64		sn;
 	int			n;
+	int			nrows;			/* older rows of the same come after those n */
 	SpoolDelivery *deliveries;
 } SpoolNumber;
 
@@ -77,6 +81,7 @@ typedef struct SpoolReseqTables
 	SpoolSnapshot newest;
 	SpoolPart	lanes[SPOOL_SEGMENTS];
 	SpoolPart	deliveries[SPOOL_SEGMENTS];
+	SpoolPart  *part;			/* its slot has the state that was read last */
 	/* the scan of deliveries */
 	int64		serial;			/* of the snapshot that it uses */
 	ScanDirection direction;
