@@ -43,14 +43,14 @@ open_mover(SpoolMover *mover, SpoolPart *part)
 	return true;
 }
 
-/* Remove the row in a part's slot; false if somebody else has it. */
+/* Remove a row of a table that is locked for it; false if somebody else has it. */
 bool
-spool_row_remove(SpoolPart *part)
+spool_row_remove(Relation heap, const ItemPointerData *place)
 {
-	ItemPointerData tid = part->slot->tts_tid;
+	ItemPointerData tid = *place;
 	TM_FailureData failure;
 
-	return table_tuple_delete(part->heap, &tid, GetCurrentCommandId(true),
+	return table_tuple_delete(heap, &tid, GetCurrentCommandId(true),
 							  SnapshotAny, InvalidSnapshot, false, &failure,
 							  true) == TM_Ok;
 }
@@ -68,7 +68,8 @@ spool_mover_move(SpoolMover *mover, SpoolPart *part, Size *bytes)
 	Datum	   *values;
 	bool	   *nulls;
 
-	if (!open_mover(mover, part) || !spool_row_remove(part))
+	if (!open_mover(mover, part) ||
+		!spool_row_remove(part->heap, &part->slot->tts_tid))
 		return false;
 	tuple = ExecCopySlotHeapTuple(part->slot);
 	values = spool_writer_row(&mover->writer, &nulls);

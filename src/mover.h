@@ -20,6 +20,6 @@ typedef struct SpoolMover
 
 extern bool spool_mover_move(SpoolMover *mover, SpoolPart *part, Size *bytes);
 extern void spool_mover_close(SpoolMover *mover);
-extern bool spool_row_remove(SpoolPart *part);
+extern bool spool_row_remove(Relation heap, const ItemPointerData *place);
 
 #endif							/* SPOOL_MOVER_H */

@@ -59,7 +59,7 @@ typedef struct SpoolDelivery
 	int32	   *part;			/* path: {2,1} is the first part of the second */
 	int32		parts;			/* so many parts were declared, 0 = not split */
 	TimestampTz registered_at;
-	TimestampTz since;			/* when this row was written */
+	TimestampTz since;			/* when it was registered, passed or ended */
 	struct varlena *digest;		/* bytea, or NULL */
 	char	   *reason;			/* why it ended or waits, or NULL */
 	int			segment;		/* the row lies there, */

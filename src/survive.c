@@ -316,7 +316,7 @@ move_state(Step *step, const Found *found)
 							   found->state.version);
 	while (older != NULL &&
 		   index_getnext_slot(older->desc, ForwardScanDirection, older->slot))
-		(void) spool_row_remove(older);
+		(void) spool_row_remove(older->heap, &older->slot->tts_tid);
 }
 
 /* Move packets of a stream that wait, as many as the step may. */
@@ -353,7 +353,7 @@ remove_packets(Step *step, const Found *found)
 		CHECK_FOR_INTERRUPTS();
 		step->walk.entered = found->stream.id;
 		step->walk.position = position_of(part->slot);
-		(void) spool_row_remove(part);
+		(void) spool_row_remove(part->heap, &part->slot->tts_tid);
 		step->nrows++;
 	}
 }
