@@ -24,6 +24,7 @@
 #include "kept.h"
 #include "key.h"
 #include "maintain.h"
+#include "reseq_upkeep.h"
 #include "rotate.h"
 #include "schedule.h"
 #include "sender.h"
@@ -74,6 +75,7 @@ spool_maintain_now(void)
 	spool_senders_purge();
 	spool_tally_fold();
 	spool_key_purge();
+	spool_reseq_purge();
 	purge_history();
 	while (spool_schedule_move_queue(0) > 0)
 		CHECK_FOR_INTERRUPTS();

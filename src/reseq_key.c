@@ -34,12 +34,7 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* Columns of spool.reseq_key and of its index by name. */
-enum
-{
-	KEY_ID = 1, KEY_RESEQUENCER, KEY_KEY, KEY_EPOCH, KEY_SUSPENDED,
-	KEY_SUSPENDED_SINCE, KEY_RESUMED_AT, KEY_BLOCKING
-};
+/* Columns of the index by name. */
 enum
 {
 	NAME_INDEX_RESEQUENCER = 1, NAME_INDEX_KEY

@@ -12,6 +12,13 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+/* Columns of spool.reseq_key. */
+enum
+{
+	KEY_ID = 1, KEY_RESEQUENCER, KEY_KEY, KEY_EPOCH, KEY_SUSPENDED,
+	KEY_SUSPENDED_SINCE, KEY_RESUMED_AT, KEY_BLOCKING
+};
+
 /* A key that is locked to the end of the transaction. */
 typedef struct SpoolReseqKey
 {

@@ -391,7 +391,9 @@ spool_way_set(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 	lane->unregistered += state == DELIVERY_UNREGISTERED;
 	delivery->state = state;
 	delivery->reason = reason ? pstrdup(reason) : NULL;
-	delivery->since = call->now;
+	/* what waits is due by the time of its registration (reseq_due.c) */
+	delivery->since = spool_delivery_live(state) && state != DELIVERY_PASSED ?
+		delivery->registered_at : call->now;
 	step->changed = true;
 	way->changed = true;
 }

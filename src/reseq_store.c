@@ -64,8 +64,8 @@ enum
 	DELIVERY_REASON
 };
 
-static SpoolPart *look_from(SpoolReseqTables *tables, int64 key, int32 target,
-							int64 version);
+static bool look_from(SpoolReseqTables *tables, int64 key, int32 target,
+					  int64 version);
 static void read_lane(const SpoolPart *part, SpoolLane *lane);
 static void fill_lane(Datum *values, bool *nulls, const SpoolLane *lane);
 static bool load(SpoolReseqTables *tables, int segment);
@@ -112,14 +112,13 @@ spool_lane_init(SpoolLane *lane, int64 key, int32 target)
 
 /*
  * Look for the newest state of a lane, not below a version, in all segments;
- * it is then the row of the one returned.
+ * it is then in tables->part.
  */
-static SpoolPart *
+static bool
 look_from(SpoolReseqTables *tables, int64 key, int32 target, int64 version)
 {
 	ScanKeyData keys[LANE_INDEX_COLUMNS];
-	SpoolPart  *best = NULL;
-	int64		newest = 0;
+	int64		best = 0;
 
 	ScanKeyInit(&keys[0], LANE_INDEX_KEY, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(key));
@@ -127,6 +126,7 @@ look_from(SpoolReseqTables *tables, int64 key, int32 target, int64 version)
 				Int32GetDatum(target));
 	ScanKeyInit(&keys[2], LANE_INDEX_VERSION, BTGreaterEqualStrategyNumber,
 				F_INT8GE, Int64GetDatum(version));
+	tables->part = NULL;
 	for (int i = 0; i < SPOOL_SEGMENTS; i++)
 	{
 		SpoolPart  *part = &tables->lanes[i];
@@ -137,12 +137,12 @@ look_from(SpoolReseqTables *tables, int64 key, int32 target, int64 version)
 			!spool_part_next(part, BackwardScanDirection))
 			continue;
 		found = DatumGetInt64(slot_getattr(part->slot, LANE_VERSION, &null));
-		if (best != NULL && found < newest)
+		if (tables->part != NULL && found < best)
 			continue;
-		newest = found;
-		best = part;
+		best = found;
+		tables->part = part;
 	}
-	return best;
+	return tables->part != NULL;
 }
 
 /* The state of a lane from the row that a scan is at. */
@@ -198,16 +198,13 @@ spool_lane_read(SpoolReseqTables *tables, int64 key, int32 target,
 		int32		target;
 	}			seen[4096];
 	int			place = (int) (((uint64) key + target) % lengthof(seen));
-	SpoolPart  *part = NULL;
+	bool		hint = seen[place].key == key && seen[place].target == target;
 
 	spool_snapshot_renew(&tables->newest);
-	if (seen[place].key == key && seen[place].target == target)
-		part = look_from(tables, key, target, seen[place].version);
-	if (part == NULL)
-		part = look_from(tables, key, target, PG_INT64_MIN);
-	if (part == NULL)
+	if (!(hint && look_from(tables, key, target, seen[place].version)) &&
+		!look_from(tables, key, target, PG_INT64_MIN))
 		return false;
-	read_lane(part, lane);
+	read_lane(tables->part, lane);
 	seen[place].key = key;
 	seen[place].target = target;
 	seen[place].version = lane->version;
@@ -418,6 +415,8 @@ read_delivery(const SpoolPart *part, SpoolDelivery *delivery)
 		delivery->digest = PG_DETOAST_DATUM_COPY(values[DELIVERY_DIGEST]);
 	if (!nulls[DELIVERY_REASON])
 		delivery->reason = TextDatumGetCString(values[DELIVERY_REASON]);
+	delivery->segment = part->segment;
+	delivery->tid = part->slot->tts_tid;
 }
 
 /* By path, the whole first; of one part the newest first. */
@@ -446,8 +445,8 @@ same_part(const SpoolDelivery *a, const SpoolDelivery *b)
 }
 
 /*
- * The next number of a scan with the newest row of each part, allocated in the
- * current memory context; false at the end.
+ * The next number of a scan with the newest row of each part, and the older
+ * ones behind, allocated in the current memory context; false at the end.
  */
 bool
 spool_deliveries_next(SpoolReseqTables *tables, SpoolNumber *number)
@@ -472,11 +471,17 @@ spool_deliveries_next(SpoolReseqTables *tables, SpoolNumber *number)
 	if (n > 1)
 		qsort(number->deliveries, n, sizeof(SpoolDelivery),
 			  compare_deliveries);
+	number->nrows = n;
 	number->n = 1;
 	for (int i = 1; i < n; i++)
-		if (!same_part(&number->deliveries[i],
-					   &number->deliveries[number->n - 1]))
-			number->deliveries[number->n++] = number->deliveries[i];
+	{
+		SpoolDelivery row = number->deliveries[i];
+
+		if (same_part(&row, &number->deliveries[number->n - 1]))
+			continue;
+		number->deliveries[i] = number->deliveries[number->n];
+		number->deliveries[number->n++] = row;
+	}
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #define SPOOL_RESEQ_STORE_H
 
 #include "access/sdir.h"
+#include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
 #include "reseq_rules.h"
@@ -59,9 +60,11 @@ typedef struct SpoolDelivery
 	int32		parts;			/* so many parts were declared, 0 = not split;
 								 * negative: cut, those missing may not come */
 	TimestampTz registered_at;
-	TimestampTz since;			/* when this row was written */
+	TimestampTz since;			/* when it was registered, passed or ended */
 	struct varlena *digest;		/* bytea, or NULL */
 	char	   *reason;			/* why it ended or waits, or NULL */
+	int			segment;		/* the row lies there, */
+	ItemPointerData tid;		/* in this place; neither is stored */
 } SpoolDelivery;
 
 /* All deliveries of one number in a lane, by part; the whole comes first. */
@@ -69,6 +72,7 @@ typedef struct SpoolNumber
 {
 	int64		sn;
 	int			n;
+	int			nrows;			/* older rows of the same come after those n */
 	SpoolDelivery *deliveries;
 } SpoolNumber;
 
@@ -78,6 +82,7 @@ typedef struct SpoolReseqTables
 	SpoolSnapshot newest;
 	SpoolPart	lanes[SPOOL_SEGMENTS];
 	SpoolPart	deliveries[SPOOL_SEGMENTS];
+	SpoolPart  *part;			/* its slot has the state that was read last */
 	/* the scan of deliveries */
 	int64		serial;			/* of the snapshot that it uses */
 	ScanDirection direction;

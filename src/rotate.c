@@ -9,11 +9,12 @@
  *	current	 appended to, until it is large or, where most of it is consumed, a
  *			 day old; then an empty one becomes current.  If none is empty it
  *			 grows on.
- *	closed	 packets that still wait, the newest states and the newest counters
- *			 of senders (sender.c) are moved to the old segment (survive.c);
- *			 not while most of it is still needed, unless there is no segment
- *			 that is empty or about to be.  What others have locked is left,
- *			 and tried again after a minute.
+ *	closed	 packets that still wait, the newest states (survive.c), what the
+ *			 resequencer needs (reseq_upkeep.c) and the newest counters of
+ *			 senders (sender.c) are moved to the old segment; not while most
+ *			 of it is still needed, unless there is no segment that is empty
+ *			 or about to be.  What others have locked is left, and tried
+ *			 again after a minute.
  *	moved	 nothing in it is needed any more.  Nothing is appended to it either:
  *			 when the last walk through it began, it was closed for all, and
  *			 nobody held a lock for that (segment.c).  So nobody reads it.
@@ -32,7 +33,8 @@
  * segment.
  *
  * The old segment is an ordinary table: what is consumed there is removed, in
- * steps too, when a segment was closed.
+ * steps too, when a segment was closed.  Then come the keys that resequencers
+ * may forget, a step for each set of them.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -49,6 +51,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "reseq_upkeep.h"
 #include "rotate.h"
 #include "segment.h"
 #include "sender.h"
@@ -83,12 +86,14 @@ typedef struct Progress
 {
 	TimestampTz closed_at;		/* which it has begun with; 0 = none */
 	SpoolWalk	walk;
+	SpoolKeyWalk keys;
 	TimestampTz again_at;		/* not to be begun before */
 } Progress;
 
 static Progress progress[SPOOL_SEGMENTS];
 static bool clearing = false;	/* the old segment is to be cleared, */
-static SpoolWalk cleared;		/* so far */
+static SpoolWalk cleared;		/* so far, */
+static SpoolKeyWalk cleared_keys;	/* and here */
 static int	segment_size;		/* kB */
 
 static int	read_segments(Segment *segments);
@@ -329,23 +334,26 @@ move_segment(const Segment *segment, bool alone)
 		now.closed_at = segment->closed_at;
 		memset(&now.walk, 0, sizeof(SpoolWalk));
 		now.walk.segment = segment->no;
+		memset(&now.keys, 0, sizeof(SpoolKeyWalk));
+		now.keys.segment = segment->no;
 		/* what is closed in this transaction is current to others */
 		now.walk.left = !alone || !nobody_has(segment->no, ShareLock);
 	}
 	known->closed_at = 0;		/* an error lets it begin anew */
-	if (spool_survivors_move(&now.walk) ||
+	if (spool_survivors_move(&now.walk) || spool_lanes_move(&now.keys) ||
 		spool_senders_move(segment->no, MOVE_COUNTERS) > 0)
 	{
 		*known = now;
 		return ROTATION_MORE;
 	}
-	if (now.walk.left)
+	if (now.walk.left || now.keys.left)
 	{
 		known->again_at = GetCurrentTimestamp() + USECS_PER_MINUTE;
 		return ROTATION_LATER;
 	}
 	set_stage(segment, STAGE_MOVED);
 	spool_segment_changed();
+	spool_reseq_forget_anew();
 	return ROTATION_MORE;
 }
 
@@ -373,7 +381,8 @@ empty(const Segment *segment)
 	if (!lock_tables(segment->no, ShareLock) ||
 		!nobody_has(segment->no, AccessExclusiveLock))
 		return ROTATION_LATER;
-	if (spool_survivors_any(segment->no) || spool_senders_needed(segment->no))
+	if (spool_survivors_any(segment->no) ||
+		spool_senders_needed(segment->no) || spool_lanes_needed(segment->no))
 	{
 		set_stage(segment, STAGE_CLOSED);
 		spool_segment_changed();
@@ -396,25 +405,32 @@ empty(const Segment *segment)
 	return ROTATION_MORE;
 }
 
-/* Make a step of removing what is consumed from the old segment. */
+/* Make a step of removing what is not needed from the old segment. */
 static bool
 clear_old(void)
 {
 	SpoolWalk	walk = cleared;
+	SpoolKeyWalk keys = cleared_keys;
 
-	memset(&cleared, 0, sizeof(SpoolWalk)); /* an error lets it begin anew */
+	/* an error lets it begin anew */
+	memset(&cleared, 0, sizeof(SpoolWalk));
+	memset(&cleared_keys, 0, sizeof(SpoolKeyWalk));
 	if (clearing)
-		clearing = spool_consumed_remove(&walk);
+		clearing = spool_consumed_remove(&walk) ||
+			spool_deliveries_clear(&keys);
 	if (clearing)
+	{
 		cleared = walk;
+		cleared_keys = keys;
+	}
 	return clearing;
 }
 
 /*
  * Make a step of the rotation.  now: begin anew, and close the current segment
  * even if it is small.  alone: the caller's transaction is of this step; else
- * no segment becomes moved, and nothing is truncated: it would lock out others
- * until its end.
+ * no segment becomes moved, nothing is truncated, and no key forgotten: it
+ * would lock out others until its end.
  */
 SpoolRotation
 spool_rotate_step(bool now, bool alone)
@@ -430,7 +446,10 @@ spool_rotate_step(bool now, bool alone)
 									ShareUpdateExclusiveLock))
 		return ROTATION_LATER;
 	if (now)
+	{
 		memset(progress, 0, sizeof(progress));
+		spool_reseq_forget_anew();
+	}
 	clearing |= now;
 	n = read_segments(segments);
 	if (open_next(segments, n, now, &full))
@@ -455,30 +474,44 @@ spool_rotate_step(bool now, bool alone)
 		if (segment->moved_at <= before && emptied_at <= before)
 			result = empty(segment);
 	}
-	if (result != ROTATION_MORE && clear_old())
+	if (result != ROTATION_MORE &&
+		(clear_old() || (alone && spool_reseq_forget())))
 		result = ROTATION_MORE;
 	return result;
 }
 
-/* Let packets of the young segments be found by id. */
+/*
+ * Let packets of the young segments be found by id, and deliveries by time.
+ */
 void
 spool_segments_summarize(void)
 {
 	static SpoolPlan plan = {
-		"SELECT brin_summarize_new_values('spool.segment_' || $1 || '_packet_id_idx')",
-		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
+		"SELECT brin_summarize_new_values($1)",
+		SPI_OK_SELECT, PLAN_ARGS(REGCLASSOID)
+	};
+	static const struct
+	{
+		SpoolIndex	which;
+		const char *index;
+	}			brin[] = {
+		{INDEX_PACKETS, "segment_%d_packet_id_idx"},
+		{INDEX_DELIVERIES, "delivery_%d_since"}
 	};
 
 	for (int i = SPOOL_OLD_SEGMENT + 1; i < SPOOL_SEGMENTS; i++)
-	{
-		Oid			relid = spool_segment_heap(INDEX_PACKETS, i);
-		Datum		values[1];
+		for (int j = 0; j < (int) lengthof(brin); j++)
+		{
+			Oid			relid = spool_segment_heap(brin[j].which, i);
+			char		index[NAMEDATALEN];
+			Datum		values[1];
 
-		/* whoever has it, as vacuum, does the same */
-		if (!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
-			continue;
-		values[0] = Int32GetDatum(i);
-		(void) spool_exec_alone(&plan, values, NULL);
-		UnlockRelationOid(relid, ShareUpdateExclusiveLock);
-	}
+			/* whoever has it, as vacuum, does the same */
+			if (!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
+				continue;
+			snprintf(index, sizeof(index), brin[j].index, i);
+			values[0] = ObjectIdGetDatum(spool_relation_oid(index));
+			(void) spool_exec_alone(&plan, values, NULL);
+			UnlockRelationOid(relid, ShareUpdateExclusiveLock);
+		}
 }

@@ -23,23 +23,19 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/genam.h"
-#include "access/heapam.h"
-#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "mover.h"
 #include "segment.h"
 #include "segment_streams.h"
 #include "shmem.h"
@@ -47,7 +43,6 @@
 #include "spool.h"
 #include "stream.h"
 #include "survive.h"
-#include "writer.h"
 
 /* What one step deals with at the most. */
 #define STEP_STREAMS	1000
@@ -56,15 +51,6 @@
 
 /* Pages that are read to estimate how much of a segment is needed. */
 #define SAMPLE_PAGES	32
-
-/* A table that rows are moved from, and where to. */
-typedef struct Mover
-{
-	bool		opened;
-	bool		locked;			/* else rows cannot be moved now */
-	AttrNumber	segment;		/* the column */
-	SpoolWriter writer;
-} Mover;
 
 typedef struct Step
 {
@@ -75,7 +61,7 @@ typedef struct Step
 	SpoolTables tables;
 	SpoolIndex	last;			/* packets, or states too, are looked at */
 	SpoolIndexedStreams indexed[INDEX_STATES + 1];
-	Mover		movers[INDEX_STATES + 1];
+	SpoolMover	movers[INDEX_STATES + 1];
 	int32		queue;			/* its order was read last */
 	bool		by_number;
 	int			nstreams;		/* seen; and rows and bytes dealt with */
@@ -114,8 +100,6 @@ static bool seek_packets(Step *step, int64 stream, int64 from, int64 to);
 static int64 position_of(TupleTableSlot *slot);
 static bool look_at(Step *step, int64 stream, Found *found);
 static bool lock(Step *step, int64 stream, Found *found);
-static Mover *open_mover(Step *step, SpoolPart *part);
-static bool remove_row(SpoolPart *part);
 static bool move_row(Step *step, SpoolPart *part);
 static void move_state(Step *step, const Found *found);
 static void move_packets(Step *step, const Found *found);
@@ -153,8 +137,7 @@ step_end(Step *step)
 {
 	for (SpoolIndex which = INDEX_PACKETS; which <= step->last; which++)
 	{
-		if (step->movers[which].locked)
-			spool_writer_close(&step->movers[which].writer);
+		spool_mover_close(&step->movers[which]);
 		spool_indexed_close(&step->indexed[which]);
 	}
 	spool_tables_close(&step->tables);
@@ -307,64 +290,16 @@ lock(Step *step, int64 stream, Found *found)
 	return look_at(step, stream, found);
 }
 
-/* Open the old segment to move rows there, or to remove some, of one kind. */
-static Mover *
-open_mover(Step *step, SpoolPart *part)
-{
-	Mover	   *mover = &step->movers[part->which];
-	Oid			relid = RelationGetRelid(part->heap);
-
-	if (mover->opened)
-		return mover;
-	mover->opened = true;
-	mover->locked = ConditionalLockRelationOid(relid, RowExclusiveLock);
-	if (!mover->locked)
-		return mover;
-	mover->segment = get_attnum(relid, "segment");
-	spool_writer_open(&mover->writer,
-					  spool_segment_heap(part->which, SPOOL_OLD_SEGMENT),
-					  STEP_ROWS);
-	return mover;
-}
-
-/* Remove the row that a scan is at; false if somebody else has it. */
-static bool
-remove_row(SpoolPart *part)
-{
-	ItemPointerData tid = part->slot->tts_tid;
-	TM_FailureData failure;
-
-	return table_tuple_delete(part->heap, &tid, GetCurrentCommandId(true),
-							  SnapshotAny, InvalidSnapshot, false, &failure,
-							  true) == TM_Ok;
-}
-
-/* Move it to the old segment; false if somebody else has it. */
+/* Move a row to the old segment; false if somebody else has it. */
 static bool
 move_row(Step *step, SpoolPart *part)
 {
-	Mover	   *mover = open_mover(step, part);
-	TupleDesc	desc = RelationGetDescr(part->heap);
-	HeapTuple	tuple;
-	Datum	   *values;
-	bool	   *nulls;
-
-	if (!mover->locked || !remove_row(part))
+	if (!spool_mover_move(&step->movers[part->which], part, &step->nbytes))
 	{
 		step->walk.left = true;
 		return false;
 	}
-	tuple = ExecCopySlotHeapTuple(part->slot);
-	values = spool_writer_row(&mover->writer, &nulls);
-	heap_deform_tuple(tuple, desc, values, nulls);
-	values[mover->segment - 1] = Int16GetDatum(SPOOL_OLD_SEGMENT);
-
 	step->nrows++;
-	step->nbytes += tuple->t_len;
-	for (int i = 0; i < desc->natts; i++)
-		if (!nulls[i] && TupleDescAttr(desc, i)->attlen == -1 &&
-			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
-			step->nbytes += toast_datum_size(values[i]);
 	return true;
 }
 
@@ -381,7 +316,7 @@ move_state(Step *step, const Found *found)
 							   found->state.version);
 	while (older != NULL &&
 		   index_getnext_slot(older->desc, ForwardScanDirection, older->slot))
-		(void) remove_row(older);
+		(void) spool_row_remove(older->heap, &older->slot->tts_tid);
 }
 
 /* Move packets of a stream that wait, as many as the step may. */
@@ -418,7 +353,7 @@ remove_packets(Step *step, const Found *found)
 		CHECK_FOR_INTERRUPTS();
 		step->walk.entered = found->stream.id;
 		step->walk.position = position_of(part->slot);
-		(void) remove_row(part);
+		(void) spool_row_remove(part->heap, &part->slot->tts_tid);
 		step->nrows++;
 	}
 }

@@ -14,6 +14,7 @@ CREATE TABLE spool.reseq_key (
     blocking        pg_catalog.int8,
     UNIQUE (resequencer, key)
 );
+CREATE INDEX reseq_key_resumed ON spool.reseq_key (resequencer, resumed_at) WHERE resumed_at IS NOT NULL;
 COMMENT ON TABLE spool.reseq_key IS 'keys of resequencers; the row is the lock of the key';
 COMMENT ON COLUMN spool.reseq_key.epoch IS 'counts the resets: numbers start again with each';
 COMMENT ON COLUMN spool.reseq_key.suspended IS 'reason of a suspension; NULL = not suspended';
@@ -76,6 +77,7 @@ CREATE TABLE spool.reseq_delivery (
 COMMENT ON TABLE spool.reseq_delivery IS 'appended states of deliveries: numbers, or parts of them, for one target; of each the row with the highest version holds; at or below their lane''s applied number: what is over';
 COMMENT ON COLUMN spool.reseq_delivery.version IS 'of the lane''s state that was written with it';
 COMMENT ON COLUMN spool.reseq_delivery.state IS 'small letters are live: r = registered, w = waiting, k = parked, p = passed, n = split; A = applied, S = suppressed, D = dead, E = expired, U = unregistered';
+COMMENT ON COLUMN spool.reseq_delivery.since IS 'when it was registered, while it waits; else when it passed or ended';
 COMMENT ON COLUMN spool.reseq_delivery.parts IS 'parts that were declared; 0 = not split, negative: cut, those that are missing are not waited for';
 COMMENT ON COLUMN spool.reseq_delivery.part IS 'path of a part; NULL = the whole';
 
@@ -97,7 +99,7 @@ BEGIN
     END LOOP;
 END
 $$;
-CREATE INDEX lane_0_since ON spool.lane_0 (since);
+CREATE INDEX lane_0_since ON spool.lane_0 (since, key);
 
 CREATE TABLE spool.reseq_promotable (
     resequencer pg_catalog.int4 NOT NULL,
@@ -139,6 +141,8 @@ COMMENT ON TABLE spool.reseq_tally IS 'counts of lanes whose keys were forgotten
 
 CREATE TABLE spool.reseq_expired (
     resequencer pg_catalog.int4 PRIMARY KEY,
-    upto        pg_catalog.timestamptz NOT NULL
+    upto        pg_catalog.timestamptz NOT NULL,
+    tree_upto   pg_catalog.timestamptz NOT NULL
 );
-COMMENT ON TABLE spool.reseq_expired IS 'deliveries written before were looked at for their deadline';
+COMMENT ON TABLE spool.reseq_expired IS 'up to when the time of deliveries counts that were looked at for their deadline';
+COMMENT ON COLUMN spool.reseq_expired.tree_upto IS 'the same for the timeout of trees';

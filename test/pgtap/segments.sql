@@ -44,7 +44,7 @@ SELECT count(*) FROM unnest('{x,y}'::text[]) s, spool.take('segments sequence', 
 SELECT is((SELECT count(*) FROM spool.take('segments latest')), 0::bigint, 'segments: the newest was taken for all of a record');
 SELECT is(pg_temp.live(), 'old, current 7, empty, empty', 'segments: what was taken waits no more');
 SELECT is((SELECT sum(waiting) FROM spool.stat_queues WHERE queue ~ '^segments'), 7::numeric, 'segments: as the other view has it');
-SELECT is((SELECT sum(bytes) FROM spool.segments), (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent IN ('spool.store'::regclass, 'spool.state'::regclass, 'spool.sender_state'::regclass)), 'segments: bytes of all that lies in them');
+SELECT is((SELECT sum(bytes) FROM spool.segments), (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent IN ('spool.store'::regclass, 'spool.state'::regclass, 'spool.sender_state'::regclass, 'spool.reseq_lane'::regclass, 'spool.reseq_delivery'::regclass)), 'segments: bytes of all that lies in them');
 
 -- Closed, and moved to the old one
 CREATE TEMPORARY TABLE before AS SELECT oldest FROM spool.segments WHERE state = 'current';

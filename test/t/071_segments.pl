@@ -57,6 +57,8 @@ my @holders = (
 	[ 'a lock as of pg_dump', 'LOCK TABLE spool.segment_1 IN ACCESS SHARE MODE' ],
 	[ 'a lock of the states', 'LOCK TABLE spool.state_1 IN ACCESS SHARE MODE' ],
 	[ 'a lock of the counters of senders', 'LOCK TABLE spool.sender_1 IN ACCESS SHARE MODE' ],
+	[ 'a lock of the states of lanes', 'LOCK TABLE spool.lane_1 IN ACCESS SHARE MODE' ],
+	[ 'a lock of deliveries', 'LOCK TABLE spool.delivery_1 IN ACCESS SHARE MODE' ],
 	[ 'a reader of the table for overflowing columns', "SELECT count(*) FROM $toast" ]);
 
 foreach my $holder (@holders)

@@ -83,7 +83,7 @@ sub current
 sub bytes
 {
 	return sql(q{SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits
-		WHERE inhparent IN ('spool.store'::regclass, 'spool.state'::regclass, 'spool.sender_state'::regclass)});
+		WHERE inhparent IN ('spool.store'::regclass, 'spool.state'::regclass, 'spool.sender_state'::regclass, 'spool.reseq_lane'::regclass, 'spool.reseq_delivery'::regclass)});
 }
 
 sub session
