@@ -24,6 +24,7 @@
 #include "kept.h"
 #include "key.h"
 #include "maintain.h"
+#include "reseq_expire.h"
 #include "reseq_upkeep.h"
 #include "rotate.h"
 #include "schedule.h"
@@ -66,8 +67,11 @@ purge_history(void)
 	(void) spool_exec_alone(&actions, values, NULL);
 }
 
-/* Upkeep, in the caller's transaction. */
-void
+/*
+ * Upkeep, in the caller's transaction; returns when timers of resequencers
+ * are due next.
+ */
+TimestampTz
 spool_maintain_now(void)
 {
 	(void) spool_kept_purge();
@@ -79,6 +83,7 @@ spool_maintain_now(void)
 	purge_history();
 	while (spool_schedule_move_queue(0) > 0)
 		CHECK_FOR_INTERRUPTS();
+	return spool_reseq_expire_all();
 }
 
 /* CALL maintain(): in a transaction block, all in that transaction */
@@ -94,7 +99,7 @@ spool_maintain(PG_FUNCTION_ARGS)
 		!IsSubTransaction();
 	PreventCommandIfReadOnly("CALL spool.maintain()");
 	SPI_connect_ext(commits ? SPI_OPT_NONATOMIC : 0);
-	spool_maintain_now();
+	(void) spool_maintain_now();
 	while (more)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -6,6 +6,8 @@
 #ifndef SPOOL_MAINTAIN_H
 #define SPOOL_MAINTAIN_H
 
-extern void spool_maintain_now(void);
+#include "utils/timestamp.h"
+
+extern TimestampTz spool_maintain_now(void);
 
 #endif							/* SPOOL_MAINTAIN_H */

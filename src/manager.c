@@ -6,7 +6,8 @@
  * shared memory, and has as many workers started (staff.c) as could run there.
  * It sleeps until its latch is set: by who gives work where no idle worker is,
  * changes queues, ends a worker or a transaction after a time of quiet; or
- * until something is due: a retry, a scheduled job, a sweep, upkeep.
+ * until something is due: a retry, a scheduled job, a delivery of a resequencer,
+ * a sweep, upkeep.
  *
  * A sweep has all streams looked at, in the queues where something happened
  * but not since the sweep before; where it never gets quiet, once a minute:
@@ -45,6 +46,7 @@
 #include "compat.h"
 #include "maintain.h"
 #include "manager.h"
+#include "reseq_expire.h"
 #include "rotate.h"
 #include "schedule.h"
 #include "shared.h"
@@ -72,6 +74,7 @@ static bool refused = false;	/* some owner cannot run jobs */
 static TimestampTz read_at = 0; /* not before */
 static TimestampTz sweep_at = DT_NOEND;
 static TimestampTz upkeep_at = DT_NOEND;
+static TimestampTz expire_at = DT_NOEND;
 static bool rotating = false;	/* another step follows */
 static TimestampTz scheduled_at;	/* as the last look found */
 static MemoryContext round_context;
@@ -88,6 +91,7 @@ static void look_around(TimestampTz now);
 static void work_schedule(TimestampTz now);
 static void move_scheduled(void);
 static void do_upkeep(void);
+static void expire(void);
 static void rotate(void);
 static void sweep(TimestampTz now);
 static TimestampTz do_round(void);
@@ -334,6 +338,11 @@ look_around(TimestampTz now)
 		rotating = false;
 		failed = true;
 	}
+	if (expire_at <= now)
+	{
+		expire_at = TimestampTzPlusMilliseconds(now, UPKEEP_MS);
+		(void) transact("spool: expiring deliveries", expire);
+	}
 	if (failed)
 		upkeep_at = TimestampTzPlusMilliseconds(now, UPKEEP_MS);
 	if (sweep_at <= now)
@@ -371,8 +380,20 @@ do_upkeep(void)
 {
 	absent = !spool_extension_present();
 	stale |= absent;
+	if (absent)
+		return;
+	expire_at = spool_maintain_now();
+}
+
+/* The timers of resequencers, not more often than each second. */
+static void
+expire(void)
+{
+	absent = !spool_extension_present();
+	stale |= absent;
 	if (!absent)
-		spool_maintain_now();
+		expire_at = Max(spool_reseq_expire_all(),
+						GetCurrentTimestamp() + USECS_PER_SEC);
 }
 
 /* One step, so that workers need not wait for the others. */
@@ -442,7 +463,7 @@ do_round(void)
 	look_around(now);
 	spool_lock();
 	next = spool_entries_due(MyDatabaseId, now);
-	next = Min(next, Min(sweep_at, upkeep_at));
+	next = Min(Min(next, expire_at), Min(sweep_at, upkeep_at));
 	next = Min(next, slot->schedule_at);
 	/* what was told meanwhile: a wait in a transaction resets the latch */
 	if (slot->changed || slot->leave || rotating ||

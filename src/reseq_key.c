@@ -159,9 +159,10 @@ spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
 	return found;
 }
 
-/* Lock a key, waiting for who has it; false if there is none. */
+/* Lock a key; false if there is none, or others have it and wait is to skip. */
 bool
-spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
+spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, LockWaitPolicy wait,
+					 SpoolReseqKey *key)
 {
 	for (;;)
 	{
@@ -176,7 +177,7 @@ spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
 
 			result = table_tuple_lock(keys->heap, &tid, snapshot, keys->slot,
 									  GetCurrentCommandId(true),
-									  LockTupleExclusive, LockWaitBlock, 0,
+									  LockTupleExclusive, wait, 0,
 									  &failure);
 		}
 		UnregisterSnapshot(snapshot);
@@ -185,6 +186,8 @@ spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, SpoolReseqKey *key)
 		ExecClearTuple(keys->slot);
 		if (!found || result == TM_Ok)
 			return found;
+		if (result == TM_WouldBlock)
+			return false;
 		/* suspended, reset or forgotten meanwhile */
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -8,6 +8,7 @@
 
 #include "access/genam.h"
 #include "executor/tuptable.h"
+#include "nodes/lockoptions.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
@@ -48,7 +49,7 @@ extern void spool_reseq_keys_close(SpoolReseqKeys *keys);
 extern bool spool_reseq_key_find(SpoolReseqKeys *keys, text *name,
 								 Snapshot snapshot, SpoolReseqKey *key);
 extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
-								 SpoolReseqKey *key);
+								 LockWaitPolicy wait, SpoolReseqKey *key);
 extern void spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot);
 extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
 extern void spool_reseq_keys_create(int32 resequencer, text *const *names,

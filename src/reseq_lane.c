@@ -66,7 +66,7 @@ same_name(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
-/* Lock a key; NULL if there is none. */
+/* Lock a key; NULL if there is none, or others have it and are not waited for. */
 SpoolReseqKey *
 spool_reseq_lock(SpoolReseqCall *call, text *name)
 {
@@ -75,7 +75,7 @@ spool_reseq_lock(SpoolReseqCall *call, text *name)
 	if (key != NULL && same_name(key->name, name))
 		return key;
 	key = palloc(sizeof(SpoolReseqKey));
-	if (!spool_reseq_key_lock(&call->keys, name, key))
+	if (!spool_reseq_key_lock(&call->keys, name, call->wait, key))
 		return NULL;
 	call->now = GetCurrentTimestamp();
 	call->key = key;

@@ -7,6 +7,7 @@
 #define SPOOL_RESEQ_LANE_H
 
 #include "compat.h"
+#include "nodes/lockoptions.h"
 #include "nodes/pg_list.h"
 
 #include "reseq_key.h"
@@ -50,6 +51,7 @@ typedef struct SpoolReseqCall
 	List	   *ways;			/* of all keys, in the order of their use */
 	SpoolReseqKey *key;			/* locked last, or NULL */
 	bool		looks;			/* nothing is locked or changed */
+	LockWaitPolicy wait;		/* for keys that others have locked */
 	TimestampTz now;
 } SpoolReseqCall;
 

@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  * reseq_operate.c
- *	  What operators and timers do to keys: suspend_key, resume_key,
- *	  skip_delivery, reset, expire; and what may pass now: promoted.
+ *	  What operators do to keys: suspend_key, resume_key, skip_delivery,
+ *	  reset; and looks: what may pass now (promoted), what is current.
  *
- * Each locks its keys as the other verbs do.  expire ends what others would
- * end when they next work on the key, so it may come late, or never.
+ * Each but the looks locks its keys as the other verbs do.
  *
  * reset begins a new epoch of a key: it gets another id, and what was appended
  * under the old one belongs to no key any more (reseq_key.c).  Counts of its
@@ -26,14 +25,10 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* Keys that one transaction of upkeep works on at the most. */
-#define MAX_KEYS	1000
-
 PG_FUNCTION_INFO_V1(spool_suspend_key);
 PG_FUNCTION_INFO_V1(spool_resume_key);
 PG_FUNCTION_INFO_V1(spool_skip_delivery);
 PG_FUNCTION_INFO_V1(spool_reset);
-PG_FUNCTION_INFO_V1(spool_expire);
 PG_FUNCTION_INFO_V1(spool_promoted);
 PG_FUNCTION_INFO_V1(spool_is_current);
 
@@ -44,7 +39,6 @@ static SpoolReseqKey *lock_key_arg(FunctionCallInfo fcinfo,
 static void add_to_tally(int32 resequencer, const SpoolLane *lane);
 static void reset_key(SpoolReseqCall *call, SpoolReseqKey *key);
 static int64 reset_all(SpoolReseqCall *call);
-static int64 expire_key(SpoolReseqCall *call, SpoolReseqKey *key);
 static bool current_in(SpoolReseqCall *call, SpoolWay *way, int64 sn,
 					   bool *registered);
 
@@ -269,59 +263,6 @@ spool_reset(PG_FUNCTION_ARGS)
 	item.decision.verdict = VERDICT_RESET;
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
-}
-
-/* End what is due of a key; returns how many deliveries. */
-static int64
-expire_key(SpoolReseqCall *call, SpoolReseqKey *key)
-{
-	int64		count = 0;
-
-	for (int i = 0; i < call->resequencer->ntargets; i++)
-		count += spool_way_expire(call, spool_way_open(call, key, i + 1));
-	return count;
-}
-
-/* expire(resequencer) */
-Datum
-spool_expire(PG_FUNCTION_ARGS)
-{
-	static SpoolPlan plan = {
-		"SELECT k.key FROM spool.reseq_key k WHERE k.resequencer = $1"
-		" ORDER BY k.key",
-		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
-	};
-	MemoryContext context = CurrentMemoryContext;
-	SpoolReseqCall call;
-	Datum		values[1];
-	SpoolSpi	spi;
-	text	  **names;
-	int64		count = 0;
-	uint64		n;
-
-	spool_args_required(fcinfo, 1, "resequencer");
-	spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, RESEQ_USE);
-	values[0] = Int32GetDatum(call.resequencer->id);
-	spool_spi_begin(&spi);
-	n = spool_exec(&plan, values, NULL);
-	names = MemoryContextAlloc(context, Max(n, 1) * sizeof(text *));
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool		null;
-
-		names[i] = DatumGetTextPP(spool_field_copy(i, 1, TEXTOID, &null,
-												   context));
-	}
-	spool_spi_end(&spi);
-	for (uint64 i = 0; i < n; i++)
-	{
-		SpoolReseqKey *key = spool_reseq_lock(&call, names[i]);
-
-		if (key != NULL)
-			count += expire_key(&call, key);
-	}
-	spool_reseq_finish(&call);
-	PG_RETURN_INT64(count);
 }
 
 /* promoted(resequencer, max_keys): a look */
