@@ -117,6 +117,8 @@ read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key)
 		DatumGetTimestampTz(values[KEY_RESUMED_AT]);
 	key->blocking = nulls[KEY_BLOCKING] ? NO_SN :
 		DatumGetInt64(values[KEY_BLOCKING]);
+	key->blocking_target = nulls[KEY_BLOCKING_TARGET] ? 0 :
+		DatumGetInt32(values[KEY_BLOCKING_TARGET]);
 }
 
 /* Find a key without a lock, for a look; false if there is none. */
@@ -221,26 +223,30 @@ spool_reseq_keys_create(int32 resequencer, text *const *names, int n)
 
 /* Suspend a key that is locked, or with NULL resume it. */
 void
-spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason, int64 blocking)
+spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,
+						int64 blocking, int32 target)
 {
 	static SpoolPlan plan = {
 		"UPDATE spool.reseq_key SET suspended = $2,"
 		" suspended_since = CASE WHEN $2 IS NOT NULL THEN clock_timestamp() END,"
-		" resumed_at = clock_timestamp(), blocking = $3 WHERE id = $1",
-		SPI_OK_UPDATE, PLAN_ARGS(INT8OID, TEXTOID, INT8OID)
+		" resumed_at = clock_timestamp(), blocking = $3,"
+		" blocking_target = $4 WHERE id = $1",
+		SPI_OK_UPDATE, PLAN_ARGS(INT8OID, TEXTOID, INT8OID, INT4OID)
 	};
-	Datum		values[3];
-	char		nulls[3] = {' ', ' ', ' '};
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', ' ', ' '};
 
 	values[0] = Int64GetDatum(key->id);
 	values[1] = reason ? CStringGetTextDatum(reason) : (Datum) 0;
 	nulls[1] = reason ? ' ' : 'n';
 	values[2] = Int64GetDatum(blocking);
-	nulls[2] = blocking == NO_SN ? 'n' : ' ';
+	values[3] = Int32GetDatum(target);
+	nulls[2] = nulls[3] = blocking == NO_SN ? 'n' : ' ';
 	(void) spool_exec_alone(&plan, values, nulls);
 	key->suspended = reason ? pstrdup(reason) : NULL;
 	key->resumed_at = GetCurrentTimestamp();
 	key->blocking = blocking;
+	key->blocking_target = target;
 }
 
 /*
@@ -252,7 +258,7 @@ spool_reseq_key_renew(SpoolReseqKey *key)
 {
 	static SpoolPlan plan = {
 		"UPDATE spool.reseq_key SET id = nextval('spool.reseq_key_id_seq'),"
-		" epoch = epoch + 1, blocking = NULL,"
+		" epoch = epoch + 1, blocking = NULL, blocking_target = NULL,"
 		" suspended = CASE WHEN blocking IS NULL THEN suspended END,"
 		" suspended_since = CASE WHEN blocking IS NULL THEN suspended_since END"
 		" WHERE id = $1 RETURNING id, epoch",

@@ -17,7 +17,7 @@
 enum
 {
 	KEY_ID = 1, KEY_RESEQUENCER, KEY_KEY, KEY_EPOCH, KEY_SUSPENDED,
-	KEY_SUSPENDED_SINCE, KEY_RESUMED_AT, KEY_BLOCKING
+	KEY_SUSPENDED_SINCE, KEY_RESUMED_AT, KEY_BLOCKING, KEY_BLOCKING_TARGET
 };
 
 /* A key that is locked to the end of the transaction. */
@@ -29,7 +29,8 @@ typedef struct SpoolReseqKey
 	char	   *suspended;		/* reason, or NULL */
 	TimestampTz suspended_since;
 	TimestampTz resumed_at;		/* 0 = never suspended */
-	int64		blocking;		/* the number that suspended it, or NO_SN */
+	int64		blocking;		/* the number that suspended it, or NO_SN, */
+	int32		blocking_target;	/* for this target */
 } SpoolReseqKey;
 
 /* The table of keys, opened to lock some. */
@@ -55,7 +56,7 @@ extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
 extern void spool_reseq_keys_create(int32 resequencer, text *const *names,
 									int n);
 extern void spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,
-									int64 blocking);
+									int64 blocking, int32 target);
 extern void spool_reseq_key_renew(SpoolReseqKey *key);
 
 #endif							/* SPOOL_RESEQ_KEY_H */

@@ -94,7 +94,7 @@ spool_suspend_key(PG_FUNCTION_ARGS)
 	item.decision.verdict = VERDICT_SUSPENDED;
 	item.decision.repeat = key->suspended != NULL;
 	if (key->suspended == NULL)
-		spool_reseq_key_suspend(key, reason, NO_SN);
+		spool_reseq_key_suspend(key, reason, NO_SN, 0);
 	item.decision.reason = key->suspended;
 	look_at_all(&call, key);
 	spool_reseq_finish(&call);
@@ -113,7 +113,7 @@ spool_resume_key(PG_FUNCTION_ARGS)
 	item.decision.reason = key->suspended;
 	item.decision.repeat = key->suspended == NULL;
 	if (key->suspended != NULL)
-		spool_reseq_key_suspend(key, NULL, NO_SN);
+		spool_reseq_key_suspend(key, NULL, NO_SN, 0);
 	look_at_all(&call, key);
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
@@ -133,9 +133,11 @@ spool_skip_delivery(PG_FUNCTION_ARGS)
 	spool_reseq_begin(&call, PG_GETARG_TEXT_PP(0), SPOOL_ADMIN, RESEQ_USE);
 	spool_reseq_check_target(call.resequencer, item.target);
 	key = spool_reseq_lock(&call, item.key);
-	if (key != NULL && key->suspended != NULL && key->blocking == item.sn)
+	if (key != NULL && key->blocking == item.sn &&
+		(item.target == NULL || key->blocking_target ==
+		 spool_resequencer_target(call.resequencer, item.target)))
 	{
-		spool_reseq_key_suspend(key, NULL, NO_SN);
+		spool_reseq_key_suspend(key, NULL, NO_SN, 0);
 		look_at_all(&call, key);
 	}
 	item.decision = spool_rules_ended(DELIVERY_NONE, PLACE_ABOVE);

@@ -467,7 +467,8 @@ suspend_by(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 		!spool_tree_begun(spool_way_number(call, way, item->sn)))
 		way->lane.busy = NO_SN;
 	if (way->key->suspended == NULL)
-		spool_reseq_key_suspend(way->key, error ? error : "failed", item->sn);
+		spool_reseq_key_suspend(way->key, error ? error : "failed", item->sn,
+								way->lane.target);
 	conclude(item, VERDICT_SUSPENDED, way->key->suspended, false);
 }
 

@@ -12,6 +12,7 @@ CREATE TABLE spool.reseq_key (
     suspended_since pg_catalog.timestamptz,
     resumed_at      pg_catalog.timestamptz,
     blocking        pg_catalog.int8,
+    blocking_target pg_catalog.int4,
     UNIQUE (resequencer, key)
 );
 CREATE INDEX reseq_key_resumed ON spool.reseq_key (resequencer, resumed_at) WHERE resumed_at IS NOT NULL;
@@ -19,7 +20,7 @@ COMMENT ON TABLE spool.reseq_key IS 'keys of resequencers; the row is the lock o
 COMMENT ON COLUMN spool.reseq_key.epoch IS 'counts the resets: numbers start again with each';
 COMMENT ON COLUMN spool.reseq_key.suspended IS 'reason of a suspension; NULL = not suspended';
 COMMENT ON COLUMN spool.reseq_key.resumed_at IS 'end of the last suspension: deadlines count from then on';
-COMMENT ON COLUMN spool.reseq_key.blocking IS 'the number whose failure suspended the key';
+COMMENT ON COLUMN spool.reseq_key.blocking IS 'the number whose failure suspended the key, for the target after it';
 
 CREATE TABLE spool.reseq_lane (
     key          pg_catalog.int8 NOT NULL,
