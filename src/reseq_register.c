@@ -424,7 +424,7 @@ spool_add_target(PG_FUNCTION_ARGS)
 		{
 			const SpoolDelivery *model = &known->steps[i]->delivery;
 
-			registration.parts = Abs(model->parts);
+			registration.parts = abs(model->parts);
 			item.npart = model->npart;
 			item.part = model->part;
 			item.digest = model->digest;

@@ -1,5 +1,13 @@
 -- The resequencer's verbs.
 
+CREATE TYPE spool.verdict AS (
+    verdict pg_catalog.text,
+    reason  pg_catalog.text,
+    latest  pg_catalog.int8,
+    repeat  pg_catalog.bool
+);
+COMMENT ON TYPE spool.verdict IS 'what a verb of a resequencer answers: verdict and why, the highest number registered, whether nothing changed';
+
 CREATE FUNCTION spool.register(
     resequencer pg_catalog.text,
     key         pg_catalog.text,
@@ -7,12 +15,8 @@ CREATE FUNCTION spool.register(
     targets     pg_catalog.text[] DEFAULT NULL,
     digest      pg_catalog.bytea  DEFAULT NULL,
     parts       pg_catalog.int4   DEFAULT NULL,
-    part        pg_catalog.int4[] DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    part        pg_catalog.int4[] DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_register';
 COMMENT ON FUNCTION spool.register IS 'registers a number of a key, or a part of it, for its targets: current, superseded or stale';
 
@@ -37,12 +41,8 @@ CREATE FUNCTION spool.add_target(
     resequencer pg_catalog.text,
     key         pg_catalog.text,
     sn          pg_catalog.int8,
-    target      pg_catalog.text,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    target      pg_catalog.text
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_add_target';
 COMMENT ON FUNCTION spool.add_target IS 'registers a number that is registered for one more target';
 
@@ -51,12 +51,8 @@ CREATE FUNCTION spool.resequence(
     key         pg_catalog.text,
     sn          pg_catalog.int8,
     target      pg_catalog.text   DEFAULT NULL,
-    part        pg_catalog.int4[] DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    part        pg_catalog.int4[] DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_resequence';
 COMMENT ON FUNCTION spool.resequence IS 'decides whether a number may go to its target now: pass, park, suppress, wait, duplicate, dead or unregistered';
 
@@ -81,12 +77,8 @@ CREATE FUNCTION spool.applied(
     key         pg_catalog.text,
     sn          pg_catalog.int8,
     target      pg_catalog.text   DEFAULT NULL,
-    part        pg_catalog.int4[] DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    part        pg_catalog.int4[] DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_applied';
 COMMENT ON FUNCTION spool.applied IS 'acknowledges that a number that passed was delivered';
 
@@ -96,12 +88,8 @@ CREATE FUNCTION spool.failed(
     sn          pg_catalog.int8,
     target      pg_catalog.text   DEFAULT NULL,
     part        pg_catalog.int4[] DEFAULT NULL,
-    error       pg_catalog.text   DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    error       pg_catalog.text   DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_failed';
 COMMENT ON FUNCTION spool.failed IS 'ends a delivery that cannot be made: the next lower one may pass, or the key is suspended';
 
@@ -110,12 +98,8 @@ CREATE FUNCTION spool.unregister(
     key         pg_catalog.text,
     sn          pg_catalog.int8,
     target      pg_catalog.text   DEFAULT NULL,
-    part        pg_catalog.int4[] DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    part        pg_catalog.int4[] DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_unregister';
 COMMENT ON FUNCTION spool.unregister IS 'ends a number without delivery, for one target or for all';
 
@@ -142,23 +126,15 @@ COMMENT ON FUNCTION spool.promoted IS 'deliveries that had to wait and may pass 
 CREATE FUNCTION spool.suspend_key(
     resequencer pg_catalog.text,
     key         pg_catalog.text,
-    why         pg_catalog.text DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    reason      pg_catalog.text DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_suspend_key';
 COMMENT ON FUNCTION spool.suspend_key IS 'lets nothing of a key pass until resume_key';
 
 CREATE FUNCTION spool.resume_key(
     resequencer pg_catalog.text,
-    key         pg_catalog.text,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    key         pg_catalog.text
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_resume_key';
 COMMENT ON FUNCTION spool.resume_key IS 'ends a suspension; what suspended the key may be tried again';
 
@@ -168,23 +144,15 @@ CREATE FUNCTION spool.skip_delivery(
     sn          pg_catalog.int8,
     target      pg_catalog.text   DEFAULT NULL,
     part        pg_catalog.int4[] DEFAULT NULL,
-    why         pg_catalog.text   DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    reason      pg_catalog.text   DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_skip_delivery';
 COMMENT ON FUNCTION spool.skip_delivery IS 'ends a delivery as dead, and the suspension that it caused';
 
 CREATE FUNCTION spool.reset(
     resequencer pg_catalog.text,
-    key         pg_catalog.text DEFAULT NULL,
-    OUT verdict pg_catalog.text,
-    OUT reason  pg_catalog.text,
-    OUT latest  pg_catalog.int8,
-    OUT repeat  pg_catalog.bool
-)
+    key         pg_catalog.text DEFAULT NULL
+) RETURNS spool.verdict
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_reset';
 COMMENT ON FUNCTION spool.reset IS 'begins a new epoch of a key, or of all: its numbers start again, what is live is suppressed';
 
