@@ -98,8 +98,14 @@ walk_keys(Look *look, Visit visit)
 		{
 			SpoolLane	lane;
 
-			if (spool_lane_read(&look->tables, key.id, i, &lane))
-				visit(look, &key, &lane);
+			if (!spool_lane_read(&look->tables, key.id, i, &lane))
+			{
+				if (key.suspended == NULL)
+					continue;
+				spool_lane_init(&lane, key.id, i);
+				lane.since = key.suspended_since;
+			}
+			visit(look, &key, &lane);
 		}
 		MemoryContextReset(context);
 	}
