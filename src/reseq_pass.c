@@ -543,7 +543,7 @@ end_in(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 		return true;
 	}
 	decision = spool_rules_ended(facts.state, facts.place);
-	if (item->decision.unregistered)
+	if (item->decision.unregistered || facts.state == state)
 		item->decision = decision;
 	return false;
 }
