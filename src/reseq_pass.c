@@ -93,7 +93,8 @@ find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 						 !spool_delivery_live(step->delivery.state)))
 		facts->state = step->delivery.state;
 	facts->late = item->npart > 0 && spool_tree_cut(steps) &&
-		facts->state != DELIVERY_APPLIED;
+		(facts->state == DELIVERY_NONE || facts->state == DELIVERY_DEAD ||
+		 facts->state == DELIVERY_EXPIRED);
 	return step;
 }
 

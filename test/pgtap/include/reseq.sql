@@ -133,7 +133,7 @@ DECLARE
     was text;
     played text[] = '{}';
 BEGIN
-    EXECUTE format('SELECT spool.create_resequencer(%L%s)', name, pg_temp.arguments(regexp_split_to_array(nullif(options, ''), ' +')));
+    EXECUTE format('SELECT spool.create_resequencer(%L%s)', name, pg_temp.arguments(regexp_split_to_array(nullif(btrim(options), ''), ' +')));
     FOREACH command IN ARRAY regexp_split_to_array(btrim(script, E' \n'), ';\s+') LOOP
         command = split_part(command, ' -> ', 1);
         answer = pg_temp.call(name, command);
