@@ -93,7 +93,8 @@ find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 						 !spool_delivery_live(step->delivery.state)))
 		facts->state = step->delivery.state;
 	facts->late = item->npart > 0 && spool_tree_cut(steps) &&
-		facts->state != DELIVERY_APPLIED;
+		(facts->state == DELIVERY_NONE || facts->state == DELIVERY_DEAD ||
+		 facts->state == DELIVERY_EXPIRED);
 	return step;
 }
 
@@ -544,7 +545,7 @@ end_in(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 		return true;
 	}
 	decision = spool_rules_ended(facts.state, facts.place);
-	if (item->decision.unregistered)
+	if (item->decision.unregistered || facts.state == state)
 		item->decision = decision;
 	return false;
 }
