@@ -8,8 +8,9 @@
  * may have something due are found without a lock (reseq_due.c); under the
  * key's lock it is looked again.
  *
- * expire() waits for keys that others have locked.  Upkeep leaves them, and
- * resequencers that are being altered, to its next round.
+ * expire() waits for keys that others have locked, and locks all in the order of
+ * their bytes.  Upkeep leaves them, and resequencers that are being altered, to
+ * its next round.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -29,7 +30,7 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* Deliveries that are looked at together, and so often by one upkeep. */
+/* Deliveries that upkeep looks at together, and so often. */
 #define MAX_DELIVERIES	1000
 #define MAX_ROUNDS		10
 
@@ -125,10 +126,14 @@ expire_keys(SpoolResequencer *resequencer, const SpoolReseqDue *due,
 	return count;
 }
 
-/* End what is due of a resequencer; *next: when to look again. */
+/*
+ * End what is due of a resequencer; *next: when to look again.  Who waits locks
+ * all keys in one round: what comes in the next one may be before them.
+ */
 static int64
 expire(SpoolResequencer *resequencer, LockWaitPolicy wait, TimestampTz *next)
 {
+	int			max = wait == LockWaitBlock ? PG_INT32_MAX : MAX_DELIVERIES;
 	SpoolReseqDue due = {0};
 	bool		left = false;
 	int64		count = 0;
@@ -136,11 +141,10 @@ expire(SpoolResequencer *resequencer, LockWaitPolicy wait, TimestampTz *next)
 
 	do
 	{
-		spool_reseq_due_keys(resequencer, MAX_DELIVERIES, &due);
+		spool_reseq_due_keys(resequencer, max, &due);
 		count += expire_keys(resequencer, &due, wait, &left);
 		rounds++;
-	} while (due.more && !left &&
-			 (wait == LockWaitBlock || rounds < MAX_ROUNDS));
+	} while (due.more && !left && rounds < MAX_ROUNDS);
 	*next = due.more ? GetCurrentTimestamp() : due.next;
 	if (left)
 		*next = GetCurrentTimestamp() + USECS_PER_MINUTE;

@@ -41,6 +41,8 @@ SELECT spool.set_program('plain', '/bin/cat', ARRAY['-', 'a b']);
 SELECT spool.grant_queue('plain', 'reader', 'read');
 SELECT spool.create_resequencer('records', '{a,b}', $$ARRAY[key]$$, on_invalid => 'queue:log', deadline => '1 min');
 SELECT spool.grant_resequencer('records', 'reader', 'write');
+SELECT spool.create_resequencer('feed', '{x,y}');
+SELECT spool.create_resequencer('acks', delivery => 'acked', on_failure => 'suspend');
 
 SELECT spool.enqueue('plain', 'job ' || i, stream => 's' || i % 3) FROM generate_series(1, 12) i;
 SELECT seq FROM spool.take('plain', 3);
@@ -67,6 +69,23 @@ sql('source', q{
 SELECT spool.discard('numbered', spool.packet_id('numbered', 2, 'a'), 'no use');
 SELECT seq FROM spool.take('numbered', 1, stream => 'a');
 
+-- live, parked and promoted, split, ended, idle, in a second epoch
+SELECT spool.register('feed', 'parked', n) FROM generate_series(1, 3) n;
+SELECT spool.resequence('feed', 'parked', 1, 'x');
+SELECT spool.register('feed', 'promoted', n, digest => 'same') FROM generate_series(1, 2) n;
+SELECT spool.resequence('feed', 'promoted', 1, 'y');
+SELECT spool.failed('feed', 'promoted', 2, 'y', error => 'no room');
+SELECT spool.register('feed', 'tree', 1, '{x}', parts => 2), spool.register('feed', 'tree', 1, part => '{2}');
+SELECT spool.resequence('feed', 'tree', 1, 'x', '{2}');
+SELECT spool.register('feed', 'idle', 5, '{x}'), spool.resequence('feed', 'idle', 5, 'x');
+SELECT spool.register('feed', 'gone', 5, '{x}'), spool.unregister('feed', 'gone', 5);
+SELECT spool.register('feed', 'again', 9), spool.resequence('feed', 'again', 9, 'x'), spool.reset('feed', 'again');
+SELECT spool.register('feed', 'again', 1);
+SELECT spool.register('feed', 'held', 1), spool.suspend_key('feed', 'held', 'by hand');
+SELECT spool.register('acks', 'passed', n) FROM generate_series(1, 2) n;
+SELECT spool.resequence('acks', 'passed', n) FROM generate_series(2, 1, -1) n;
+SELECT spool.register('acks', 'failed', 1), spool.resequence('acks', 'failed', 1), spool.failed('acks', 'failed', 1);
+
 CREATE TABLE account (id int PRIMARY KEY, sn bigint) PARTITION BY RANGE (id);
 CREATE TABLE account_1 PARTITION OF account FOR VALUES FROM (1) TO (9);
 INSERT INTO account VALUES (1, 5);
@@ -89,7 +108,11 @@ sub picture
 			('newest', 'key'), ('stopped', '')) v (q, s)},
 		q{SELECT q.queue, g.* FROM spool.queues q, spool.gaps(q.queue) g
 			WHERE NOT q.append_only ORDER BY 1, 2, 3},
-		'SELECT * FROM spool.dead_letters ORDER BY packet_id',
+		'SELECT * FROM spool.dead_letters ORDER BY packet_id, name, stream, seq',
+		'SELECT * FROM spool.stat_keys ORDER BY resequencer, key, target',
+		'SELECT * FROM spool.registrations ORDER BY resequencer, key, target, sn, part',
+		'SELECT * FROM spool.stat_resequencers ORDER BY resequencer',
+		q{SELECT r.resequencer, p.* FROM spool.resequencers r, spool.promoted(r.resequencer) p ORDER BY 1, 2, 3, 4},
 		'SELECT * FROM spool.attempts ORDER BY started_at',
 		'SELECT * FROM spool.actions ORDER BY at, action',
 		q{SELECT spool.sender_next('sender')});
@@ -119,12 +142,40 @@ sub go_on
 		q{SELECT seq, convert_from(payload, 'UTF8') FROM spool.take('plain', 1, stream => 's0')},
 		q{SELECT spool.redrive('numbered')},
 		q{SELECT seq, convert_from(payload, 'UTF8') FROM spool.take('numbered', 10)},
+		(   map { "SELECT spool.$_" } (
+				"resequence('feed', 'parked', 1, 'x')",
+				"resequence('feed', 'parked', 3, 'x')",
+				"register('feed', 'parked', 2)",
+				"resequence('feed', 'promoted', 1, 'y')",
+				"resequence('feed', 'promoted', 2, 'y')",
+				"register('feed', 'promoted', 1, digest => 'same')",
+				"register('feed', 'tree', 1, part => '{1}')",
+				"resequence('feed', 'tree', 1, 'x', '{1}')",
+				"resequence('feed', 'tree', 1, 'x', '{2}')",
+				"resequence('feed', 'idle', 5, 'x')",
+				"resequence('feed', 'idle', 4, 'x')",
+				"register('feed', 'idle', 4)",
+				"register('feed', 'gone', 5)",
+				"resequence('feed', 'again', 1, 'x')",
+				"resequence('feed', 'held', 1, 'x')",
+				"resume_key('feed', 'held')",
+				"resequence('feed', 'held', 1, 'x')",
+				"register('feed', 'new', 1)",
+				"resequence('acks', 'passed', 2)",
+				"resequence('acks', 'passed', 1)",
+				"applied('acks', 'passed', 2)",
+				"resequence('acks', 'failed', 1)",
+				"skip_delivery('acks', 'failed', 1)",
+				"expire('feed')")),
+		q{SELECT key, epoch, target, applied, latest, live, parked, state FROM spool.stat_keys ORDER BY key, target},
+		q{SELECT count(*), count(DISTINCT id) FROM spool.reseq_key},
 		q{CALL spool.maintain()},
 		q{SELECT spool.create_resequencer('more'), spool.alter_resequencer('records', '{a,b,c}')},
 		q{SELECT id, name, targets FROM spool.resequencer ORDER BY id},
 		q{SELECT spool.drop_resequencer(resequencer) FROM spool.resequencers},
 		q{SELECT spool.drop_queue(queue, true) FROM spool.queues},
-		q{SELECT count(*) FROM spool.store});
+		q{SELECT count(*) FROM spool.store},
+		q{SELECT count(*) FROM spool.reseq_key});
 }
 
 my $before = picture('source');
@@ -145,7 +196,7 @@ $node->command_ok(
 	[ 'pg_restore', '--exit-on-error', '-d', $node->connstr('again'), "$dir/dump" ],
 	'pg_restore');
 is(picture('source'), $before, 'nothing changed by that');
-is(picture($_), $before, "$_: the same can be seen")
+is(picture($_), $before, "R77: $_: the same can be seen")
   foreach qw(restored copied again);
 is(sql($_, 'UPDATE account SET sn = 4 RETURNING sn; UPDATE account SET sn = 6 RETURNING sn'),
 	'6', "$_: a guarded table refuses stale writes")
@@ -153,7 +204,8 @@ is(sql($_, 'UPDATE account SET sn = 4 RETURNING sn; UPDATE account SET sn = 6 RE
 
 my $after = go_on('source');
 like($after, qr/^plain\|s1\|5\|.*\|more$/m, 'going on shows jobs');
-is(go_on($_), $after, "$_: it goes on as the source did")
+like($after, qr/^\(park,superseded,3,t\)\n\(pass,,3,f\)\n/m, '... and verdicts');
+is(go_on($_), $after, "R77: $_: it goes on as the source did")
   foreach qw(restored copied again);
 
 # ---- DROP EXTENSION and CREATE EXTENSION in one session --------------------
@@ -217,7 +269,7 @@ $primary->safe_psql('postgres', q{
 	CREATE EXTENSION spool;
 	SELECT spool.create_queue('q'), spool.set_handler('q', 'SELECT 1');
 	SELECT spool.enqueue('q', 'x');
-	SELECT spool.create_resequencer('r');
+	SELECT spool.create_resequencer('r'), spool.register('r', 'k', 1);
 });
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
@@ -242,6 +294,9 @@ is($standby->safe_psql('postgres', 'SELECT queue, waiting, state, reason, pid FR
 is($standby->safe_psql('postgres', 'SELECT queue, waiting, running, done FROM spool.stat_queues ORDER BY queue'),
 	"busy|0|1|0\nq|1|0|0", 'F72: counts on a standby');
 is($standby->safe_psql('postgres', 'SELECT resequencer, targets FROM spool.resequencers'), 'r|{default}', 'resequencers on a standby');
+is( $standby->safe_psql('postgres', q{
+		SELECT key, latest, state, spool.is_current('r', key, 1), (SELECT count(*) FROM spool.promoted('r')) FROM spool.stat_keys}),
+	'k|1|live|t|0', '... and what they know');
 is($standby->safe_psql('postgres', "SELECT state FROM spool.ls('busy')"), 'running', 'F72: it is listed as that');
 $session{lock}->query_safe('SELECT pg_advisory_unlock(7)');
 $_->quit foreach values %session;
@@ -253,7 +308,10 @@ foreach my $statement (
 	q{SELECT spool.set_next_seq('q', 7)},
 	q{SELECT spool.alter_queue('q')},
 	q{SELECT spool.alter_resequencer('r')},
-	q{SELECT spool.drop_resequencer('r')})
+	q{SELECT spool.drop_resequencer('r')},
+	q{SELECT spool.register('r', 'k', 2)},
+	q{SELECT spool.resequence_many('r', ARRAY['k'], ARRAY[1])},
+	q{SELECT spool.expire('r')})
 {
 	my ($rc, $out, $err) = $standby->psql('postgres', "\\set VERBOSITY verbose\n$statement", on_error_stop => 0);
 	like($err, qr/ERROR:  55000: cannot change (queue "q"|resequencer "r") during recovery\nDETAIL:  On a standby (queue|resequencer)s can only be looked at/, "F72: refused: $statement");
