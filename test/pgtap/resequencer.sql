@@ -165,7 +165,7 @@ INSERT INTO spool.reseq_delivery SELECT k, 1, 1, 1, s, 'r', 0, now(), now() FROM
 INSERT INTO spool.reseq_promotable SELECT r, k, 1, now() FROM (VALUES (:id, 101), (:kept, 103)) v(r, k);
 INSERT INTO spool.reseq_dead SELECT r, 'k', 1, 'default', NULL, 'failed', NULL, now() FROM unnest(ARRAY[:id, :kept]) r;
 INSERT INTO spool.reseq_tally SELECT r, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0 FROM unnest(ARRAY[:id, :kept]) r;
-INSERT INTO spool.reseq_expired SELECT r, now() FROM unnest(ARRAY[:id, :kept]) r;
+INSERT INTO spool.reseq_expired SELECT r, now(), now() FROM unnest(ARRAY[:id, :kept]) r;
 CREATE FUNCTION pg_temp.counts() RETURNS text
 LANGUAGE sql AS $$
     SELECT concat_ws(' ', (SELECT count(*) FROM spool.reseq_key), (SELECT count(*) FROM spool.reseq_lane), (SELECT count(*) FROM spool.reseq_delivery),
