@@ -27,7 +27,9 @@ $alone->safe_psql('postgres', q{
 CREATE EXTENSION spool;
 SELECT spool.create_queue('q');
 SELECT spool.enqueue_many('q', array_agg(repeat('x', 500))) FROM generate_series(1, 400);
-SELECT FROM spool.take('q', 390)});
+SELECT FROM spool.take('q', 390);
+SELECT spool.create_resequencer('r', retention => '1 s');
+SELECT FROM generate_series(1, 50) i, spool.register('r', 'key ' || i, 1), spool.resequence('r', 'key ' || i, 1)});
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -459,6 +461,7 @@ $node = $alone;
 ok($node->poll_query_until($db, 'SELECT count(*) = 1 FROM spool.segment WHERE emptied_at IS NOT NULL'), 'the manager empties segments alone');
 is(sql('SELECT min(emptied_at - moved_at_least) >= interval \'1 min\' FROM (SELECT emptied_at, (SELECT opened_at FROM spool.segment WHERE closed_at IS NULL AND opened_at IS NOT NULL) AS moved_at_least FROM spool.segment WHERE emptied_at IS NOT NULL) x'), 't', 'a minute after they were closed');
 is(take_all('q'), '10 in order', 'what waited is there');
+is(sql('SELECT (SELECT count(*) FROM spool.reseq_key), registered FROM spool.reseq_tally'), '0|50', 'keys of resequencers are forgotten');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'spool' AND wait_event IS NULL}), 0, 'and then it rests');
 $node->stop;
 
