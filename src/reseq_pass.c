@@ -245,10 +245,7 @@ stray_of(SpoolReseqItem *item, const char *reason, int sqlstate,
 	return stray;
 }
 
-/*
- * Do with an item that is not registered as the resequencer says; true if it
- * is to be registered now.
- */
+/* Put out an item that is not registered; true: it is to be registered now. */
 static bool
 put_out(SpoolReseqCall *call, SpoolReseqItem *item)
 {

@@ -39,30 +39,34 @@ RETURNS pg_catalog.void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_release';
 COMMENT ON FUNCTION spool.release IS 'gives back all packets of a claim; no attempt is counted';
 
+-- The union is wrapped: a view that is one is taken apart, and is no barrier
+-- then.
 CREATE VIEW spool.claims WITH (security_barrier) AS
-SELECT c.runner AS claim_id, q.name AS queue, s.name AS stream, c.jobs,
-       c.role, c.application AS application_name, c.since, c.lease_until
-  FROM spool.queue q
-  JOIN spool.stream s ON s.queue = q.id
- CROSS JOIN LATERAL (
-       SELECT st.runner, pg_catalog.cardinality(st.claimed)::pg_catalog.int8 AS jobs,
-              st.role, st.application, st.run_since AS since, st.deadline AS lease_until
-         FROM spool.state st
-        WHERE st.consumer = 0 AND st.stream = s.id
-        ORDER BY st.version DESC
-        LIMIT 1
-       ) c
- WHERE c.lease_until IS NOT NULL
-   AND spool.has_queue_privilege(q.name, 'read')
-UNION ALL
-SELECT k.runner, q.name, s.name, pg_catalog.count(*), k.role, k.application,
-       pg_catalog.min(k.since), k.due
-  FROM spool.kept k
-  JOIN spool.stream s ON s.id = k.stream
-  JOIN spool.queue q ON q.id = s.queue
- WHERE k.state = 'running' AND k.due IS NOT NULL
-   AND spool.has_queue_privilege(q.name, 'read')
- GROUP BY k.runner, q.name, s.name, k.role, k.application, k.due;
+SELECT l.claim_id, l.queue, l.stream, l.jobs, l.role, l.application_name,
+       l.since, l.lease_until
+  FROM (SELECT c.runner AS claim_id, q.name AS queue, s.name AS stream, c.jobs,
+               c.role, c.application AS application_name, c.since, c.lease_until
+          FROM spool.queue q
+          JOIN spool.stream s ON s.queue = q.id
+         CROSS JOIN LATERAL (
+               SELECT st.runner, pg_catalog.cardinality(st.claimed)::pg_catalog.int8 AS jobs,
+                      st.role, st.application, st.run_since AS since, st.deadline AS lease_until
+                 FROM spool.state st
+                WHERE st.consumer = 0 AND st.stream = s.id
+                ORDER BY st.version DESC
+                LIMIT 1
+               ) c
+         WHERE c.lease_until IS NOT NULL
+           AND spool.has_queue_privilege(q.name, 'read')
+        UNION ALL
+        SELECT k.runner, q.name, s.name, pg_catalog.count(*), k.role,
+               k.application, pg_catalog.min(k.since), k.due
+          FROM spool.kept k
+          JOIN spool.stream s ON s.id = k.stream
+          JOIN spool.queue q ON q.id = s.queue
+         WHERE k.state = 'running' AND k.due IS NOT NULL
+           AND spool.has_queue_privilege(q.name, 'read')
+         GROUP BY k.runner, q.name, s.name, k.role, k.application, k.due) l;
 COMMENT ON VIEW spool.claims IS 'open claims of queues that the current user may read';
 
 CREATE PROCEDURE spool.wait(queue pg_catalog.text, timeout pg_catalog.interval)

@@ -298,20 +298,22 @@ COMMENT ON COLUMN spool.stat_resequencers.forced IS 'passed though superseded: b
 COMMENT ON COLUMN spool.stat_resequencers.oldest IS 'when the oldest live one was registered';
 COMMENT ON COLUMN spool.stat_resequencers.lost IS 'times that the newest of a key failed and none was left to pass';
 
--- Of queues and of resequencers.
+-- Of queues and of resequencers.  The union is wrapped, as that of claims.
 CREATE VIEW spool.dead_letters WITH (security_barrier) AS
-SELECT 'queue'::pg_catalog.text AS source, q.name, s.name AS stream, k.seq,
-       NULL::pg_catalog.text AS target, k.packet_id, k.reason, k.sqlstate,
-       k.message, k.attempts, k.since
-  FROM spool.kept k
-  JOIN spool.stream s ON s.id = k.stream
-  JOIN spool.queue q ON q.id = s.queue
- WHERE k.state IN ('dead', 'failed')
-   AND spool.has_queue_privilege(q.name, 'read')
-UNION ALL
-SELECT 'resequencer', r.name, d.key, d.sn, d.target, NULL, d.reason, NULL,
-       d.message, 0, d.since
-  FROM spool.reseq_dead d
-  JOIN spool.resequencer r ON r.id = d.resequencer
- WHERE spool.has_resequencer_privilege(r.name, 'read');
+SELECT l.source, l.name, l.stream, l.seq, l.target, l.packet_id, l.reason,
+       l.sqlstate, l.message, l.attempts, l.since
+  FROM (SELECT 'queue'::pg_catalog.text AS source, q.name, s.name AS stream,
+               k.seq, NULL::pg_catalog.text AS target, k.packet_id, k.reason,
+               k.sqlstate, k.message, k.attempts, k.since
+          FROM spool.kept k
+          JOIN spool.stream s ON s.id = k.stream
+          JOIN spool.queue q ON q.id = s.queue
+         WHERE k.state IN ('dead', 'failed')
+           AND spool.has_queue_privilege(q.name, 'read')
+        UNION ALL
+        SELECT 'resequencer', r.name, d.key, d.sn, d.target, NULL, d.reason,
+               NULL, d.message, 0, d.since
+          FROM spool.reseq_dead d
+          JOIN spool.resequencer r ON r.id = d.resequencer
+         WHERE spool.has_resequencer_privilege(r.name, 'read')) l;
 COMMENT ON VIEW spool.dead_letters IS 'packets that will not run unless redriven: failed for good, late, passed over, discarded; and what resequencers could not deliver or decide';

@@ -8,7 +8,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, public;
 
-SELECT plan(29);
+SELECT plan(33);
 
 -- All objects of the extension.
 CREATE TEMPORARY VIEW member AS
@@ -48,6 +48,8 @@ SELECT is_empty($$SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace 
         'ack', 'nack', 'extend_claim', 'release',
         -- of a resequencer
         'alter_resequencer', 'drop_resequencer', 'grant_resequencer', 'revoke_resequencer', 'has_resequencer_privilege',
+        'register', 'register_many', 'add_target', 'resequence', 'resequence_many', 'applied', 'failed', 'unregister', 'is_current', 'promoted',
+        'suspend_key', 'resume_key', 'skip_delivery', 'reset', 'expire', 'lane_stats', 'registration_rows',
         -- of a sender
         'prepare', 'sender_next', 'sender_set_next',
         -- of a table: its own rights
@@ -133,11 +135,26 @@ alter_resequencer(name text, targets text[] = NULL, targets_by text = NULL, supe
 drop_resequencer(name text, if_exists boolean = false) void
 grant_resequencer(resequencer text, role regrole, privilege text) void
 revoke_resequencer(resequencer text, role regrole, privilege text) void
+register(resequencer text, key text, sn bigint, targets text[] = NULL, digest bytea = NULL, parts integer = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+register_many(resequencer text, keys text[], sns bigint[], targets text[] = NULL, digests bytea[] = NULL) TABLE(key text, sn bigint, verdict text, reason text, latest bigint, repeat boolean)
+add_target(resequencer text, key text, sn bigint, target text, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+resequence(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+resequence_many(resequencer text, keys text[], sns bigint[], target text = NULL) TABLE(key text, sn bigint, verdict text, reason text, latest bigint, repeat boolean)
+applied(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+failed(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, error text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+unregister(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+is_current(resequencer text, key text, sn bigint, target text = NULL) boolean
+promoted(resequencer text, max_keys integer = 100) TABLE(key text, sn bigint, target text)
+suspend_key(resequencer text, key text, why text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+resume_key(resequencer text, key text, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+skip_delivery(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, why text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+reset(resequencer text, key text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+expire(resequencer text) bigint
 guard(tbl regclass, key_column name, sn_column name) void
 unguard(tbl regclass) void$$, '\n') AS says;
 SELECT is_empty('SELECT says FROM contract EXCEPT SELECT found FROM signature', 'catalog: functions and procedures are those of the contract');
 SELECT is_empty($$SELECT found FROM signature EXCEPT SELECT says FROM contract EXCEPT SELECT found FROM signature
-    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|runner_alive|nanoseconds|has_(queue|resequencer)_privilege|refuse_stale)\('$$, 'catalog: and no others, but for internal ones');
+    WHERE found ~ '^(packet|packet_(in|out|recv|send|eq|ne)|inbox_insert|ls_rows|worker_rows|stream_stats|queue_rates|segment_rows|lane_stats|registration_rows|runner_alive|nanoseconds|has_(queue|resequencer)_privilege|refuse_stale)\('$$, 'catalog: and no others, but for internal ones');
 SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel::regclass AND attnum > 0), columns, 'catalog: columns of ' || rel) FROM (VALUES
     ('spool.job', 'packet_id bigint, queue text, stream text, seq bigint, ctime timestamp with time zone, kind text, params text[], env jsonb, payload bytea, attempt integer, claim_id bigint'),
     ('spool.claims', 'claim_id bigint, queue text, stream text, jobs bigint, role text, application_name text, since timestamp with time zone, lease_until timestamp with time zone'),
@@ -148,10 +165,17 @@ SELECT is((SELECT string_agg(concat(attname, ' ', format_type(atttypid, atttypmo
     ('spool.stat_streams', 'queue text, stream text, cursor bigint, waiting bigint, state text, reason text, since timestamp with time zone, pid integer, claim_id bigint'),
     ('spool.segments', 'no integer, bytes bigint, live bigint, oldest timestamp with time zone, blocked_by integer[], state text, opened_at timestamp with time zone'),
     ('spool.queues', 'queue text, owner regrole, order_by text, append_only boolean, max_attempts integer, on_error text, retry_delay interval, retry_delay_max interval, gap_timeout interval, timeout interval, quiet interval, max_wait interval, allow_job_params boolean, ignore_payload boolean, retention interval, history text, workers integer, handler text, program text, args text[], paused_since timestamp with time zone, pause_reason text, acl aclitem[]'),
+    ('spool.registrations', 'resequencer text, key text, sn bigint, part integer[], target text, state text, reason text, live boolean, registered_at timestamp with time zone, since timestamp with time zone, deadline timestamp with time zone'),
+    ('spool.stat_keys', 'resequencer text, key text, target text, epoch integer, applied bigint, latest bigint, live bigint, parked bigint, state text, reason text, blocking bigint, run integer, oldest timestamp with time zone, since timestamp with time zone, pid integer, gid text'),
+    ('spool.stat_resequencers', 'resequencer text, registered bigint, applied bigint, suppressed bigint, parked bigint, dead bigint, expired bigint, unregistered bigint, duplicates bigint, forced bigint, live bigint, oldest timestamp with time zone, lost bigint, keys bigint, suspended bigint'),
     ('spool.resequencers', 'resequencer text, owner regrole, targets text[], targets_by text, supersede text, on_unregistered text, on_invalid text, delivery text, on_failure text, deadline interval, retention interval, max_suppressed integer, max_suppress_age interval, tree_timeout interval, on_incomplete text, enabled boolean, acl aclitem[]')
 ) v(rel, columns);
 SELECT results_eq($$SELECT format('%s %s %s', castsource::regtype, casttarget::regtype, castcontext) COLLATE "C" FROM pg_cast WHERE 'spool.packet'::regtype IN (castsource, casttarget) ORDER BY 1$$,
     $$VALUES ('bytea spool.packet i'::text COLLATE "C"), ('spool.packet bytea a')$$, 'catalog: casts');
+
+-- Views.  One that is a UNION ALL itself is taken apart, and is no barrier then.
+SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'spool'::regnamespace AND c.relkind = 'v'
+      AND (NOT coalesce(c.reloptions @> '{security_barrier=true}', false) AND c.relname NOT IN ('segments', 'inbox') OR pg_get_viewdef(c.oid) ~ '\n(UNION|INTERSECT|EXCEPT)')$$, 'catalog: views are barriers');
 
 -- Comments
 SELECT is_empty($$SELECT name FROM member m WHERE obj_description(objid, classid::regclass::name) IS NULL

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(76);
+SELECT plan(92);
 
 CREATE ROLE spool_owner;
 CREATE ROLE spool_member IN ROLE spool_owner;
@@ -160,6 +160,17 @@ SELECT is(concat_ws(' ',
     pg_temp.value_as('spool_' || r, $$SELECT count(*) FROM spool.dead_letters WHERE name = 'q'$$),
     pg_temp.value_as('spool_' || r, $$SELECT count(*) FROM spool.actions WHERE queue = 'q'$$)), n, 'F52: views as seen by ' || r)
   FROM (VALUES ('owner', '1 1 1'), ('read', '1 1 1'), ('write', '1 0 0'), ('process', '1 0 0'), ('admin', '1 0 0'), ('stranger', '0 0 0')) v(r, n);
+-- Nor to a function that is called for each row, however cheap it says it is.
+SELECT spool.set_handler('q', 'SELECT 1'), spool.create_queue('claimed'), spool.enqueue('claimed', 'x'), spool.enqueue('claimed', 'y', 'n') \g /dev/null
+SELECT count(*) FROM spool.claim('claimed') \g /dev/null
+SELECT count(*) FROM spool.claim('claimed', order_by => 'none') \g /dev/null
+SELECT spool.grant_queue('claimed', 'spool_read', 'read') \g /dev/null
+CREATE FUNCTION pg_temp.spy(text) RETURNS boolean
+LANGUAGE plpgsql COST 0.0000001 AS $$ BEGIN RAISE EXCEPTION 'saw "%"', $1; END $$;
+CREATE ROLE spool_nobody;
+SELECT is(pg_temp.value_as('spool_nobody', format('SELECT count(*) FROM spool.%s WHERE pg_temp.spy(%s)', v.view, col)), '0', format('F52: a function is shown nothing: %s.%s', v.view, col)) FROM (VALUES
+    ('queues', 'handler'), ('dead_letters', 'message'), ('dead_letters', 'reason'), ('actions', 'reason'), ('claims', 'application_name'), ('claims', 'stream'), ('stat_queues', 'queue'), ('stat_streams', 'stream'), ('attempts', 'outcome'), ('inbox', 'stream')) v(view, col);
+SELECT is(pg_temp.value_as('spool_read', format('SELECT count(*) > 0 FROM spool.%s', v.view)), 'true', 'F52: to others there is something to show: ' || v.view) FROM unnest('{queues,dead_letters,actions,claims,stat_queues,stat_streams}'::text[]) v(view);
 SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'spool'::regnamespace AND c.relkind IN ('r', 'p', 'S')
       AND (has_table_privilege('spool_stranger', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'))$$, 'F52: no table or sequence is open to anybody');
 SELECT throws_ok(format('SELECT pg_temp.as_role(%L, %L)', 'spool_stranger', 'CREATE TABLE spool.mine ()'), '42501', NULL, 'F52: nor the schema');
