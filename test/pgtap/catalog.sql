@@ -135,20 +135,20 @@ alter_resequencer(name text, targets text[] = NULL, targets_by text = NULL, supe
 drop_resequencer(name text, if_exists boolean = false) void
 grant_resequencer(resequencer text, role regrole, privilege text) void
 revoke_resequencer(resequencer text, role regrole, privilege text) void
-register(resequencer text, key text, sn bigint, targets text[] = NULL, digest bytea = NULL, parts integer = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+register(resequencer text, key text, sn bigint, targets text[] = NULL, digest bytea = NULL, parts integer = NULL, part integer[] = NULL) spool.verdict
 register_many(resequencer text, keys text[], sns bigint[], targets text[] = NULL, digests bytea[] = NULL) TABLE(key text, sn bigint, verdict text, reason text, latest bigint, repeat boolean)
-add_target(resequencer text, key text, sn bigint, target text, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-resequence(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+add_target(resequencer text, key text, sn bigint, target text) spool.verdict
+resequence(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL) spool.verdict
 resequence_many(resequencer text, keys text[], sns bigint[], target text = NULL) TABLE(key text, sn bigint, verdict text, reason text, latest bigint, repeat boolean)
-applied(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-failed(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, error text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-unregister(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+applied(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL) spool.verdict
+failed(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, error text = NULL) spool.verdict
+unregister(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL) spool.verdict
 is_current(resequencer text, key text, sn bigint, target text = NULL) boolean
 promoted(resequencer text, max_keys integer = 100) TABLE(key text, sn bigint, target text)
-suspend_key(resequencer text, key text, why text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-resume_key(resequencer text, key text, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-skip_delivery(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, why text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
-reset(resequencer text, key text = NULL, OUT verdict text, OUT reason text, OUT latest bigint, OUT repeat boolean) record
+suspend_key(resequencer text, key text, reason text = NULL) spool.verdict
+resume_key(resequencer text, key text) spool.verdict
+skip_delivery(resequencer text, key text, sn bigint, target text = NULL, part integer[] = NULL, reason text = NULL) spool.verdict
+reset(resequencer text, key text = NULL) spool.verdict
 expire(resequencer text) bigint
 guard(tbl regclass, key_column name, sn_column name) void
 unguard(tbl regclass) void$$, '\n') AS says;
