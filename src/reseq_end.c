@@ -95,7 +95,8 @@ leave_behind(SpoolWay *way, int64 sn)
 
 /*
  * A number was delivered as a whole: all below it are over.  Live ones of its
- * own are delivered, too.
+ * own are delivered, too.  A higher one may have passed before, if this one
+ * did while the resequencer was disabled.
  */
 static void
 number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn)
@@ -105,6 +106,7 @@ number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn)
 	int64		live = 0;
 	int64		parked = 0;
 	int64		top = NO_SN;
+	int64		busy = NO_SN;
 
 	if (sn < lane->newest)
 		spool_way_load(call, way, sn + 1);
@@ -126,6 +128,8 @@ number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn)
 			if (spool_delivery_live(state))
 				top = Max(top, steps->sn);
 		}
+		if (spool_steps_live(steps) && spool_tree_begun(steps))
+			busy = steps->sn;
 	}
 	if (own != NULL && has_parts(own))
 	{
@@ -146,7 +150,7 @@ number_over(SpoolReseqCall *call, SpoolWay *way, int64 sn)
 	lane->parked = parked;
 	lane->newest = top;
 	lane->applied = sn;
-	lane->busy = NO_SN;
+	lane->busy = busy;
 	lane->run = 0;
 	lane->run_since = 0;
 	if (live == 0)
@@ -197,7 +201,8 @@ static void
 tree_settle(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps,
 			SpoolDeliveryState state)
 {
-	if (!has_parts(steps) || !spool_tree_over(steps))
+	if (!has_parts(steps) ||
+		(!spool_tree_over(steps) && spool_steps_live(steps)))
 		return;
 	if (spool_tree_begun(steps))
 	{

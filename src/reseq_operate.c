@@ -272,9 +272,10 @@ Datum
 spool_promoted(PG_FUNCTION_ARGS)
 {
 	static SpoolPlan plan = {
-		"SELECT k.id, k.key, p.target, k.suspended IS NOT NULL"
+		"SELECT k.id, k.key, p.target"
 		" FROM spool.reseq_promotable p JOIN spool.reseq_key k ON k.id = p.key"
-		" WHERE p.resequencer = $1 ORDER BY p.since, k.key, p.target LIMIT $2",
+		" WHERE p.resequencer = $1 AND k.suspended IS NULL"
+		" ORDER BY p.since, k.key, p.target LIMIT $2",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID, INT4OID)
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -308,8 +309,6 @@ spool_promoted(PG_FUNCTION_ARGS)
 		keys[i].name = DatumGetTextPP(spool_field_copy(i, 2, TEXTOID, &null,
 													   context));
 		targets[i] = DatumGetInt32(spool_field(i, 3, NULL));
-		if (DatumGetBool(spool_field(i, 4, NULL)))
-			keys[i].suspended = MemoryContextStrdup(context, "");
 	}
 	spool_spi_end(&spi);
 	for (uint64 i = 0; i < n; i++)

@@ -43,6 +43,10 @@ static void check_elsewhere(SpoolReseqCall *call, SpoolReseqKey *key,
 							const Registration *registration);
 static const char *gone_with(SpoolReseqCall *call, const SpoolSteps *steps);
 static void check_declared(SpoolReseqItem *item, const SpoolSteps *steps);
+static void tree_due(SpoolReseqCall *call, SpoolWay *way,
+					 const SpoolSteps *steps);
+static void join_tree(SpoolReseqCall *call, SpoolWay *way,
+					  SpoolReseqItem *item, SpoolSteps *steps);
 static SpoolDecision register_in(SpoolReseqCall *call, SpoolWay *way,
 								 const Registration *registration);
 static void register_item(SpoolReseqCall *call, SpoolReseqKey *key,
@@ -166,6 +170,26 @@ check_declared(SpoolReseqItem *item, const SpoolSteps *steps)
 						   place, whole ? whole->delivery.parts : 0)));
 }
 
+/* Let a lane be looked at when the time of a tree is over. */
+static void
+tree_due(SpoolReseqCall *call, SpoolWay *way, const SpoolSteps *steps)
+{
+	spool_way_due(call, way, &spool_steps_find(steps, 0, NULL)->delivery);
+}
+
+/*
+ * A part is to be added to its tree, which may be complete then, and for which
+ * nobody may wait as yet.
+ */
+static void
+join_tree(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
+		  SpoolSteps *steps)
+{
+	check_declared(item, steps);
+	tree_due(call, way, steps);
+	way->look |= !call->resequencer->rules.whole;
+}
+
 /* Register in one lane. */
 static SpoolDecision
 register_in(SpoolReseqCall *call, SpoolWay *way,
@@ -178,6 +202,7 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 	const char *gone = NULL;
 	SpoolSteps *steps;
 	SpoolStep  *step;
+	bool		splits;
 
 	if (place == PLACE_ABOVE)
 	{
@@ -187,23 +212,26 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 		{
 			state = step->delivery.state;
 			check_same(item, registration->parts, &step->delivery);
-			if (spool_tree_cut(steps) && !spool_delivery_live(state) &&
-				item->npart > 0 && state != DELIVERY_APPLIED)
+			splits = registration->parts > 0 && step->delivery.parts == 0 &&
+				spool_delivery_live(state) && state != DELIVERY_PASSED;
+			/* no parts come to a tree that was cut, of a part neither */
+			if (spool_tree_cut(steps) && item->npart > 0 &&
+				state != DELIVERY_APPLIED &&
+				(splits || !spool_delivery_live(state)))
 				gone = "late";
-			if (registration->parts > 0 && step->delivery.parts == 0 &&
-				spool_delivery_live(state) && state != DELIVERY_PASSED)
+			else if (splits)
 			{
 				spool_way_set(call, way, step, DELIVERY_SPLIT, NULL);
 				step->delivery.parts = registration->parts;
 				way->lane.trees = true;
-				spool_way_due(call, way, &step->delivery);
+				tree_due(call, way, steps);
 				state = DELIVERY_NONE;	/* not a repeat */
 			}
 		}
 		else if (item->npart == 0 || (gone = gone_with(call, steps)) == NULL)
 		{
 			if (item->npart > 0)
-				check_declared(item, steps);
+				join_tree(call, way, item, steps);
 			delivery.sn = item->sn;
 			delivery.state = registration->parts > 0 ? DELIVERY_SPLIT :
 				DELIVERY_REGISTERED;

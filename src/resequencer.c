@@ -9,7 +9,8 @@
  *
  * targets_by is an expression that users wrote.  It is evaluated as the
  * resequencer's owner, as owner.c says, by a plan that is kept with the cached
- * row and goes with it.
+ * row and goes with it.  It cannot write: a verb is at work, which holds keys
+ * and knows their lanes, and would not notice a change.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,6 +21,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/plancache.h"
 
 #include "owner.h"
@@ -200,6 +202,8 @@ spool_resequencer_targets_for(SpoolResequencer *resequencer, text *key)
 	values[0] = PointerGetDatum(key);
 	targets_begin(&context, resequencer->name);
 	spool_owner_begin(&was, resequencer->owner, cached->targets_path);
+	(void) set_config_option("transaction_read_only", "on", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	if (cached->plan == NULL)
 	{
