@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(272);
+SELECT plan(274);
 
 \ir include/reseq.sql
 
@@ -78,6 +78,8 @@ SELECT pg_temp.plays(description, script, options) FROM (VALUES
     ('R33: what was applied cannot be unregistered', '',
      'reg k 1 -> current; rsq k 1 -> pass; unreg k 1 -> applied=; fail k 1 -> applied=; skip k 1 -> applied=; stat -> registered 1, applied 1'),
     ('R34: nor is it unknown', '', 'reg k 1 -> current; rsq k 1 -> pass; live -> none; rsq k 1 -> duplicate/applied=; app k 1 -> applied='),
+    ('R32: what has ended cannot be registered again', '',
+     'reg k 1 -> current; unreg k 1 -> unregistered; reg k 1 -> stale/unregistered=; reg k 2 -> current; fail k 2 -> dead/failed; reg k 2 -> stale/dead=; reg k 3 -> current; age 2h -> done; reg k 3 -> stale/expired=; live -> none; stat -> registered 3, dead 1, expired 1, unregistered 1, lost 2'),
     ('is_current: nothing newer is registered or applied', '',
      'is_current k 1 -> true; reg k 1 -> current; is_current k 1 -> true; reg k 2 -> current; is_current k 1 -> false; is_current k 2 -> true; is_current k 3 -> true; fail k 2 -> dead/failed; is_current k 1 -> true; rsq k 1 -> pass;
       is_current k 0 -> false; is_current k NULL -> 22004; is_current NULL 1 -> 22004; is_current k -1 -> 22003; is_current k 1 target=x -> 22023; keys -> k default: 1/2 0 idle'),
