@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(172);
+SELECT plan(184);
 
 \ir include/reseq.sql
 
@@ -31,8 +31,10 @@ SELECT pg_temp.both(description, script, options) FROM (VALUES
     ('R68: the newest expires, the next lower one passes', 'deadline=1h', 'reg k 1 -> current; age 30min -> done; reg k 2 -> current; rsq k 1 -> park/superseded; expire -> 0; age 29min -> done; expire -> 0; promoted -> none; keys -> k default: -/2 2 live; age 2min -> done; expire -> 1; dead -> k 1 deadline; live -> k 2 registered; age 30min -> done; expire -> 1; live -> none; stat -> registered 2, expired 2, lost 1'),
     ('R68: a worker dies silently, one that is younger goes', 'deadline=1h', 'reg k 2 -> current; age 59min -> done; reg k 1 -> superseded/superseded; rsq k 1 -> park/superseded; age 2min -> done; promoted -> none; expire -> 1; dead -> k 2 deadline; promoted -> k 1; <pass k 1>; rsq k 2 -> duplicate/expired=; fail k 2 -> expired=; stat -> registered 2, applied 1, expired 1'),
     ('R68: told by the next call on the key', 'deadline=1h', 'reg k 2 -> current; age 59min -> done; reg k 1 -> superseded/superseded; age 2min -> done; <pass k 1>; ended -> k 2 expired deadline; stat -> registered 2, applied 1, expired 1'),
-    ('R68: whatever the call', 'deadline=1h', 'reg a 1 -> current; reg b 1 -> current; reg c 1 -> current; reg d 1 -> current; reg e 1 -> current; reg other 1 -> current; age 61min -> done; reg a 2 -> current; rsq b 1 -> duplicate/expired=; fail c 1 -> expired=; unreg d 1 -> expired=; add e 1 target=default -> current=; live -> a 2 registered, other 1 registered; expire -> 1; expire -> 0; stat -> registered 7, expired 6, live 1, lost 6'),
+    ('R68: whatever the call', 'deadline=1h', 'reg a 1 -> current; reg b 1 -> current; reg c 1 -> current; reg d 1 -> current; reg e 1 -> current; reg other 1 -> current; age 61min -> done; reg a 2 -> current; rsq b 1 -> duplicate/expired=; fail c 1 -> expired=; unreg d 1 -> expired=; add e 1 target=default -> stale/expired=; live -> a 2 registered, other 1 registered; expire -> 1; expire -> 0; stat -> registered 7, expired 6, live 1, lost 6'),
     ('R68: expire tells how many ended', 'deadline=1h', 'reg a 1 -> current; reg a 2 -> current; reg b 1 -> current; age 30min -> done; reg a 3 -> current; age 31min -> done; expire -> 3; live -> a 3 registered; dead -> a 1 deadline, a 2 deadline, b 1 deadline'),
+    ('R68: a deadline that is made shorter', 'deadline=1h', 'reg k 1 -> current; age 10min -> done; expire -> 0; alter deadline=5min -> done; expire -> 1; dead -> k 1 deadline'),
+    ('R68: or longer', 'deadline=1h', 'reg k 1 -> current; age 50min -> done; alter deadline=2h -> done; age 20min -> done; expire -> 0; <pass k 1>'),
     ('R68: what has passed over is not expired', 'deadline=1h', 'reg k 1 -> current; reg k 2 -> current; <pass k 2>; age 61min -> done; expire -> 0; dead -> none; stat -> registered 2, applied 1, suppressed 1'),
     ('R69: a failure suspends the key, not others', 'on_failure=suspend', 'reg k 3 -> current; reg b 1 -> current; fail k 3 error=broken -> suspended/broken; keys -> b default: -/1 1 live, k default: -/3 1 suspended broken 3; rsq k 3 -> wait/suspended; rsq k 3 -> wait/suspended=; reg k 4 -> current; rsq k 4 -> wait/suspended; reg k 2 -> superseded/superseded; rsq k 2 -> wait/suspended; <pass b 1>;
       promoted -> none; dead -> none; stat -> registered 4, applied 1, live 3, suspended 1'),
@@ -44,6 +46,7 @@ SELECT pg_temp.both(description, script, options) FROM (VALUES
     ('R69: what is suspended can be unregistered', 'on_failure=suspend', 'reg k 2 -> current; reg k 3 -> current; fail k 3 error=broken -> suspended/broken; unreg k 3 -> unregistered; rsq k 2 -> wait/suspended; resume k -> resumed/broken; <pass k 2>'),
     ('R69: two fail, the first one holds', 'on_failure=suspend', 'reg k 2 -> current; reg k 3 -> current; fail k 2 error=two -> suspended/two; fail k 3 error=three -> suspended/two; keys -> k default: -/3 2 suspended two 2; resume k -> resumed/two; rsq k 2 -> park/superseded; <pass k 3>; stat -> registered 2, applied 1, suppressed 1'),
     ('R69: while a key is suspended nothing of it expires', 'on_failure=suspend deadline=1h', 'reg k 3 -> current; fail k 3 error=broken -> suspended/broken; age 2h -> done; expire -> 0; rsq k 3 -> wait/suspended; resume k -> resumed/broken; expire -> 0; <pass k 3>'),
+    ('R69: resumed, it has its deadline anew', 'on_failure=suspend deadline=1h', 'reg k 3 -> current; fail k 3 error=broken -> suspended/broken; age 2h -> done; resume k -> resumed/broken; age 59min -> done; expire -> 0; age 2min -> done; expire -> 1; dead -> k 3 deadline; rsq k 3 -> duplicate/expired='),
     ('R69: by an operator', '', 'reg k 3 -> current; reg b 1 -> current; suspend k reason=maintenance -> suspended/maintenance; suspend k reason=again -> suspended/maintenance=; rsq k 3 -> wait/suspended; reg k 4 -> current; keys -> b default: -/1 1 live, k default: -/4 2 suspended maintenance; <pass b 1>; resume k -> resumed/maintenance; promoted -> none; <pass k 4>'),
     ('R69: an operator gives no reason', '', 'reg k 3 -> current; suspend k -> suspended/suspended; skip k 3 -> dead/skipped; keys -> k default: -/3 0 suspended suspended; resume k -> resumed/suspended; suspend x -> 42704; resume x -> 42704'),
     ('R69: what was promotable is not while suspended', '', 'reg k 1 -> current; reg k 2 -> current; rsq k 1 -> park/superseded; fail k 2 -> dead/failed; promoted -> k 1; suspend k -> suspended/suspended; promoted -> none; resume k -> resumed/suspended; promoted -> k 1; <pass k 1>; promoted -> none'),

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(68);
+SELECT plan(76);
 
 \ir include/reseq.sql
 
@@ -28,6 +28,7 @@ SELECT pg_temp.plays(description, script, concat_ws(' ', 'targets={A,B}', option
      reg k 2 targets={A} -> current; add k 2 target=B -> stale/stale; stat -> registered 4, applied 1, suppressed 1, live 2'),
     ('R29: of a number that is not known', NULL, 'add k 1 target=A -> P0002; reg k 2 -> current; add k 1 target=A -> P0002; add k 3 target=A -> P0002; stat -> registered 2, live 2'),
     ('R29: with its digest', NULL, 'reg k 1 targets={A} digest=\x01 -> current; add k 1 target=B -> current; reg k 1 targets={B} digest=\x02 -> 23505; reg k 1 targets={B} digest=\x01 -> current='),
+    ('R8: one digest for all targets', NULL, 'reg k 3 targets={A} digest=\x01 -> current; reg k 3 targets={B} digest=\x02 -> 23505; reg k 3 targets={B} digest=\x01 -> current; stat -> registered 2, live 2'),
     ('R29: with its parts', NULL, 'reg k 3 parts=2 targets={A} -> current; reg k 3 part={1} -> current; rsq k 3 part={1} target=A -> wait/tree; add k 3 target=B -> current; reg k 3 part={2} -> current;
      live -> k 3A split, k 3{1}A waiting, k 3{2}A registered, k 3B split, k 3{1}B registered, k 3{2}B registered; rsq k 3 part={2} target=B -> wait/tree; rsq k 3 part={1} target=B -> pass; rsq k 3 part={2} target=B -> pass; rsq k 3 part={2} target=A -> wait/order;
      promoted -> k 3A; rsq k 3 part={1} target=A -> pass; rsq k 3 part={2} target=A -> pass; stat -> registered 6, applied 6'),
@@ -43,6 +44,9 @@ SELECT pg_temp.plays(description, script, concat_ws(' ', 'targets={A,B}', option
     ('one target is not delayed by the other', 'delivery=acked', 'reg k 1 -> current; rsq k 1 target=A -> pass; reg k 2 -> current; rsq k 2 target=A -> wait/busy; rsq k 2 target=B -> pass; app k 2 target=B -> applied; app k 1 target=A -> applied; rsq k 2 target=A -> pass; app k 2 target=A -> applied;
      stat -> registered 4, applied 3, suppressed 1'),
     ('R69: a failure for one target suspends the key for all', 'on_failure=suspend', 'reg k 1 -> current; fail k 1 target=A error=no -> suspended/no; rsq k 1 target=B -> wait/suspended; promoted -> none; resume k -> resumed/no; promoted -> k 1B; rsq k 1 target=B -> pass; rsq k 1 target=A -> pass'),
+    ('R69: skipped for the other target, the key stays suspended', 'on_failure=suspend', 'reg k 1 -> current; reg k 2 -> current; fail k 2 target=A -> suspended/failed; skip k 2 target=B -> dead/skipped; rsq k 1 target=B -> wait/suspended; skip k 2 target=A -> dead/skipped; rsq k 1 target=B -> pass; rsq k 1 target=A -> pass'),
+    ('R69: skipped for all', 'on_failure=suspend', 'reg k 1 -> current; reg k 2 -> current; fail k 2 target=A -> suspended/failed; skip k 2 -> dead/skipped; rsq k 1 target=B -> pass; rsq k 1 target=A -> pass; stat -> registered 4, applied 2, dead 2'),
+    ('is_current: targets that it does not have do not count', NULL, 'reg k 1 targets={A} -> current; reg k 2 targets={A} -> current; is_current k 1 -> false; is_current k 1 target=A -> false; is_current k 2 -> true'),
     ('is_current: for one, or for any', NULL, 'reg k 1 -> current; reg k 2 targets={A} -> current; is_current k 1 target=A -> false; is_current k 1 target=B -> true; is_current k 1 -> true; reg k 2 -> current; is_current k 1 -> false; is_current k 2 -> true; rsq k 2 target=A -> pass; is_current k 2 -> true; is_current k 2 target=A -> false; is_current k 3 target=C -> 22023'),
     ('a target that is added knows nothing of older numbers', NULL, 'reg k 1 -> current; rsq k 1 target=A -> pass; alter targets={A,B,C} -> done; keys -> k A: 1/1 0 idle, k B: -/1 1 live; rsq k 1 target=C -> P0002; add k 1 target=C -> current; rsq k 1 target=C -> pass; reg k 2 -> current; live -> k 2A registered, k 1B registered, k 2B registered, k 2C registered'),
     ('R62: a reset is for all targets', NULL, 'reg k 9 -> current; rsq k 9 target=A -> pass; reset k -> reset; reg k 1 -> current; rsq k 1 target=A -> pass; rsq k 1 target=B -> pass; stat -> registered 4, applied 3, suppressed 1')

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(244);
+SELECT plan(250);
 
 \ir include/reseq.sql
 
@@ -76,6 +76,8 @@ SELECT pg_temp.trees(description, script, concat_ws(' ', 'on_incomplete=all_or_n
     ('R38: without a timeout of its own, the deadline', 'deadline=10min', '<1 and 3 of three>; age 11min -> done; expire -> 3; dead -> k 3 tree_incomplete, k 3{1} tree_incomplete, k 3{3} tree_incomplete'),
     ('R38: a longer one than the deadline of parts', 'deadline=10min tree_timeout=1h', '<1 and 3 of three>; age 11min -> done; expire -> 3; dead -> k 3 tree_incomplete, k 3{1} deadline, k 3{3} tree_incomplete; stat -> registered 3, dead 2, expired 1, lost 1'),
     ('R38: no part was registered', 'tree_timeout=10min', 'reg k 3 parts=2 -> current; age 11min -> done; expire -> 1; dead -> k 3 tree_incomplete; stat -> registered 1, dead 1, lost 1'),
+    ('R38: not while the key is suspended', 'tree_timeout=10min', '<1 and 3 of three>; suspend k -> suspended/suspended; age 1h -> done; expire -> 0; resume k -> resumed/suspended; expire -> 0; age 11min -> done; expire -> 3; dead -> k 3 tree_incomplete, k 3{1} tree_incomplete, k 3{3} tree_incomplete'),
+    ('R38: a timeout that is made shorter', '', '<1 and 3 of three>; age 10min -> done; expire -> 0; alter tree_timeout=5min -> done; expire -> 3; live -> none'),
     ('R38: the next lower number goes then', 'tree_timeout=10min', 'reg k 2 -> current; <1 and 3 of three>; rsq k 2 -> park/superseded; age 11min -> done; promoted -> none; expire -> 3; promoted -> k 2; rsq k 2 -> pass; stat -> registered 4, applied 1, dead 3'),
     ('R38: or a newer one', 'tree_timeout=10min', '<1 and 3 of three>; reg k 4 -> current; age 11min -> done; expire -> 3; live -> k 4 registered; rsq k 4 -> pass; stat -> registered 4, applied 1, dead 3'),
     ('R38: a tree that is complete has no timeout', 'tree_timeout=10min', '<two>; rsq k 3 part={1} -> wait/tree; age 11min -> done; expire -> 0; rsq k 3 part={2} -> wait/order; rsq k 3 part={1} -> pass; rsq k 3 part={2} -> pass; dead -> none; stat -> registered 3, applied 3'),
@@ -157,6 +159,8 @@ SELECT pg_temp.trees(description, script, concat_ws(' ', 'targets={A,B}', option
       live -> none; stat -> registered 6, applied 6'),
     ('two targets: a part fails for one', '', '<two>; fail k 3 part={1} target=A -> dead/failed; live -> k 3B split, k 3{1}B registered, k 3{2}B registered; dead -> k 3A tree_incomplete, k 3{1}A failed, k 3{2}A tree_incomplete; rsq k 3 part={2} target=B -> wait/tree; rsq k 3 part={1} target=B -> pass; rsq k 3 part={2} target=B -> pass; live -> none; stat -> registered 6, applied 3, dead 3, lost 1'),
     ('two targets R39: late for one', 'on_incomplete=in_sequence tree_timeout=10min', 'reg k 3 parts=2 -> current; reg k 3 part={1} -> current; rsq k 3 part={1} target=A -> wait/tree; age 11min -> done; expire -> 2; rsq k 3 part={1} target=A -> pass; rsq k 3 part={1} target=B -> dead/late=; rsq k 3 part={2} target=A -> dead/late; rsq k 3 part={2} target=B -> dead/late; dead -> k 3{2}A late, k 3B tree_incomplete, k 3{1}B late, k 3{2}B late; stat -> registered 6, applied 2, dead 2, expired 2, lost 1'),
+    ('two targets R29 R39: one is added after the tree was cut', 'on_incomplete=in_sequence tree_timeout=10min', 'reg k 3 parts=2 targets={A} -> current; reg k 3 part={1} -> current; rsq k 3 part={1} target=A -> wait/tree; age 11min -> done; rsq k 3 part={1} target=A -> pass; add k 3 target=B -> current; live -> k 3B split, k 3{1}B registered; rsq k 3 part={1} target=B -> wait/tree;
+      rsq k 3 part={2} target=A -> dead/late; rsq k 3 part={2} target=B -> P0002; reg k 3 part={2} -> current; rsq k 3 part={1} target=B -> pass; rsq k 3 part={2} target=B -> pass; live -> none; stat -> registered 6, applied 5, dead 1'),
     ('two targets R40: the whole is unregistered for one', '', '<two>; unreg k 3 target=A -> unregistered; rsq k 3 target=B -> wait/split=; unreg k 3 part={2} target=A -> unregistered; rsq k 3 part={1} target=A -> pass; rsq k 3 part={2} target=B -> wait/tree; rsq k 3 part={1} target=B -> pass; rsq k 3 part={2} target=B -> pass; live -> none; stat -> registered 6, applied 4, unregistered 2')
 ) v(description, options, script);
 

@@ -29,6 +29,9 @@ LANGUAGE sql AS $$
     UPDATE spool.reseq_lane l SET due = l.due - age.by, since = l.since - age.by, run_since = l.run_since - age.by
       FROM spool.reseq_key k JOIN spool.resequencer r ON r.id = k.resequencer
      WHERE k.id = l.key AND r.name = age.name;
+    UPDATE spool.reseq_key k SET suspended_since = k.suspended_since - age.by, resumed_at = k.resumed_at - age.by
+      FROM spool.resequencer r WHERE r.id = k.resequencer AND r.name = age.name;
+    UPDATE spool.reseq_expired e SET upto = e.upto - age.by, tree_upto = e.tree_upto - age.by FROM spool.resequencer r WHERE r.id = e.resequencer AND r.name = age.name;
 $$;
 
 -- What is seen.  In the looks at rows, k 3{2}T is part {2} of number 3 of key k for target T, which is left out if it is the default.
