@@ -23,7 +23,7 @@
 SET client_min_messages = warning;
 SET synchronous_commit = off;
 
-SELECT plan(49);
+SELECT plan(48);
 
 CREATE SCHEMA reseq_ways;
 SET search_path = reseq_ways, public;
@@ -258,6 +258,7 @@ DECLARE
     w     way;
     steps int[];
     key   text;
+    runs  int := 0;
 BEGIN
     FOR w IN SELECT * FROM way WHERE n NOT IN (SELECT way FROM run) ORDER BY n LOOP
         FOR steps IN
@@ -270,7 +271,10 @@ BEGIN
                 PERFORM run_simple(w, key, steps);
             END IF;
             INSERT INTO run VALUES (w.n, key);
-            COMMIT;
+            runs := runs + 1;
+            IF runs % 20 = 0 THEN
+                COMMIT;
+            END IF;
         END LOOP;
     END LOOP;
 END $$;
@@ -374,7 +378,6 @@ INSERT INTO way (runs, requests, resequencer, written, looked, failures, failing
     (20, 2, 'ways 1 acked', 'apart', 'each', 1, '{default}'),
     (20, 2, 'ways 1 acked', 'apart', 'last', 1, '{default}'),
     (1680, 3, 'ways 1 acked', 'apart', 'each', 0, '{}'),
-    (1680, 3, 'ways 1 acked', 'apart', 'last', 0, '{}'),
     (1680, 3, 'ways 1 acked', 'apart', 'each', 1, '{default}'),
     (252, 2, 'ways 2 acked', 'apart', 'each', 0, '{}'),
     (252, 2, 'ways 2 acked', 'apart', 'last', 0, '{}'),
@@ -430,7 +433,7 @@ INSERT INTO way (runs, requests, resequencer, written, looked, failures, failing
     (20, 2, 'ways 1 atomic', 'too late', 'each', 0, '{}', 'guarded', 0, 0, '{default}'),
     (252, 2, 'ways 2 atomic', 'too late', 'each', 0, '{}', 'guarded', 0, 0, '{a,b}'),
     (20, 2, 'ways 1 acked', 'too late', 'each', 0, '{}', 'bare', 10, 10, '{default}'),
-    (1680, 3, 'ways 1 acked', 'too late', 'each', 0, '{}', 'guarded', 0, 0, '{default}');
+    (252, 2, 'ways 2 acked', 'too late', 'each', 0, '{}', 'guarded', 0, 0, '{a,b}');
 CALL run_all();
 SELECT is(seen(n), format('%s runs: %s stale, %s lost', runs, stale, lost),
           format('R47: %s requests, %s target(s), %s, %s table', requests, cardinality(targets), resequencer, tbl))
