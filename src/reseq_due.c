@@ -35,12 +35,13 @@
 
 /*
  * Live deliveries of a resequencer that count from after $2 up to $3, and keys
- * that were resumed then, as target 0.
+ * that were resumed then, as target 0.  Not by a join: without statistics the
+ * planner may read one table for each row of the other.
  */
 #define DELIVERIES_QUERY \
 	"SELECT d.key, d.target, d.sn, d.since FROM spool.reseq_delivery d" \
-	" JOIN spool.reseq_key k ON k.id = d.key AND k.resequencer = $1" \
 	" WHERE d.since > $2 AND d.since <= $3 AND d.state BETWEEN $4 AND $5" \
+	" AND (SELECT k.resequencer FROM spool.reseq_key k WHERE k.id = d.key) = $1" \
 	" UNION ALL SELECT id, 0, 0, resumed_at FROM spool.reseq_key" \
 	" WHERE resequencer = $1 AND resumed_at > $2 AND resumed_at <= $3" \
 	" ORDER BY since FETCH FIRST $6 ROWS "
@@ -227,7 +228,7 @@ find_next(SpoolReseqTables *tables, int32 resequencer, SpoolReseqDelay delay,
 		DELIVERIES_QUERY "ONLY", SPI_OK_SELECT, DELIVERIES_ARGS
 	};
 	TimestampTz from = TimestampTzPlusMilliseconds(now, -delay_ms);
-	int64		range = Max((now - from) / 64, 1);
+	int64		range = Max((now - from) / 4096, 1);
 
 	while (from < now)
 	{

@@ -258,7 +258,7 @@ spool_reseq_key_renew(SpoolReseqKey *key)
 {
 	static SpoolPlan plan = {
 		"UPDATE spool.reseq_key SET id = nextval('spool.reseq_key_id_seq'),"
-		" epoch = epoch + 1, blocking = NULL, blocking_target = NULL,"
+		" epoch = epoch + 1, resumed_at = clock_timestamp(), blocking = NULL, blocking_target = NULL,"
 		" suspended = CASE WHEN blocking IS NULL THEN suspended END,"
 		" suspended_since = CASE WHEN blocking IS NULL THEN suspended_since END"
 		" WHERE id = $1 RETURNING id, epoch",

@@ -19,7 +19,7 @@ CREATE INDEX reseq_key_resumed ON spool.reseq_key (resequencer, resumed_at) WHER
 COMMENT ON TABLE spool.reseq_key IS 'keys of resequencers; the row is the lock of the key';
 COMMENT ON COLUMN spool.reseq_key.epoch IS 'counts the resets: numbers start again with each';
 COMMENT ON COLUMN spool.reseq_key.suspended IS 'reason of a suspension; NULL = not suspended';
-COMMENT ON COLUMN spool.reseq_key.resumed_at IS 'end of the last suspension: deadlines count from then on';
+COMMENT ON COLUMN spool.reseq_key.resumed_at IS 'when it was resumed or reset last: deadlines count from then on';
 COMMENT ON COLUMN spool.reseq_key.blocking IS 'the number whose failure suspended the key, for the target after it';
 
 CREATE TABLE spool.reseq_lane (

@@ -8,7 +8,7 @@
 SET client_min_messages = warning;
 SET search_path = pg_catalog, public;
 
-SELECT plan(46);
+SELECT plan(49);
 
 -- Upkeep as if a minute went by between the calls.
 CREATE PROCEDURE pg_temp.maintain(times int) LANGUAGE plpgsql AS $$
@@ -183,6 +183,20 @@ UPDATE spool.lane_0 SET live = 0 WHERE key IN (SELECT id FROM spool.reseq_key WH
 CALL pg_temp.maintain(1);
 SELECT is((SELECT count(*) FROM spool.reseq_key WHERE key ~ '^many '), 0::bigint, 'forget: later the others');
 
+-- Keys that were reset: nothing is known of them
+SELECT spool.register('forget', k, 1), spool.resequence('forget', k, 1, 'A') FROM unnest('{reset,reset and suspended,reset and used}'::text[]) k \g /dev/null
+SELECT spool.suspend_key('forget', 'reset and suspended'), spool.reset('forget') \g /dev/null
+SELECT spool.register('forget', 'reset and used', 1) \g /dev/null
+CALL pg_temp.maintain(1);
+SELECT is(pg_temp.keys('forget'), 'reset, reset and suspended, reset and used, young', 'forget: keys that were reset are not forgotten at once');
+UPDATE spool.reseq_key SET resumed_at = resumed_at - interval '1 day';
+CALL pg_temp.maintain(1);
+SELECT is(pg_temp.keys('forget'), 'reset and suspended, reset and used', 'forget: but after the retention');
+SELECT spool.resume_key('forget', 'reset and suspended') \g /dev/null
+UPDATE spool.reseq_key SET resumed_at = resumed_at - interval '1 day';
+CALL pg_temp.maintain(1);
+SELECT is(pg_temp.keys('forget'), 'reset and used', 'forget: also one that was suspended');
+
 -- Dead letters
 INSERT INTO spool.reseq_dead (resequencer, key, reason, since) SELECT id, age, 'test', now() - age::interval FROM spool.resequencer, unnest('{31 days,29 days}'::text[]) age WHERE name IN ('forget', 'longer');
 UPDATE spool.resequencer SET retention = '40 days' WHERE name = 'longer';
@@ -197,8 +211,9 @@ SELECT spool.create_resequencer('used', retention => '1 day') \g /dev/null
 CREATE FUNCTION pg_temp.names() RETURNS text[] LANGUAGE sql AS $$ SELECT array_agg('key ' || n ORDER BY n) FROM generate_series(1, 20000) n $$;
 CREATE FUNCTION pg_temp.sns(sn bigint) RETURNS bigint[] LANGUAGE sql AS $$ SELECT array_agg($1) FROM generate_series(1, 20000) n $$;
 CREATE FUNCTION pg_temp.rows() RETURNS TABLE (keys bigint, lanes bigint, deliveries bigint, old bool) LANGUAGE sql AS $$
-SELECT (SELECT count(*) FROM spool.reseq_key WHERE resequencer = r.id), (SELECT count(*) FROM spool.reseq_lane), (SELECT count(*) FROM spool.reseq_delivery),
-       (SELECT bool_and(segment = 0) FROM spool.reseq_lane) FROM spool.resequencer r WHERE name = 'used'
+WITH k AS (SELECT k.id FROM spool.reseq_key k JOIN spool.resequencer r ON r.id = k.resequencer WHERE r.name = 'used')
+SELECT (SELECT count(*) FROM k), count(*), (SELECT count(*) FROM spool.reseq_delivery WHERE key IN (SELECT id FROM k)), bool_and(segment = 0)
+  FROM spool.reseq_lane WHERE key IN (SELECT id FROM k)
 $$;
 SELECT is((SELECT count(*) FROM spool.register_many('used', pg_temp.names(), pg_temp.sns(n)) WHERE verdict = 'current'), 20000::bigint, format('R87: number %s of 20,000 keys is registered', n)) FROM generate_series(1, 2) n;
 SELECT is((SELECT count(*) FROM spool.resequence_many('used', pg_temp.names(), pg_temp.sns(n)) WHERE verdict = answer), 20000::bigint, format('R87: %s: %s', n, answer)) FROM (VALUES (1, 'park'), (2, 'pass')) x (n, answer);

@@ -175,6 +175,23 @@ is(sql('SELECT count(*) FROM spool.reseq_key') . rows(), '11|1', 'which has its 
 is(sql(q{SELECT verdict FROM spool.resequence('r', 'key 1', 1)}), 'pass', 'and passes');
 is(sql('SELECT sum(registered) FROM spool.reseq_tally'), 3, 'all that was forgotten is counted');
 
+# ---- what is due, beside calls that are not yet visible ----------------------------
+topic('due');
+sql(q{SELECT spool.alter_resequencer('r', deadline => '1 ms')});
+$holder = session(q{BEGIN; SELECT spool.register('r', 'open', 1)});
+sql(q{BEGIN; SELECT spool.register('r', 'prepared', 1); PREPARE TRANSACTION 'call'});
+foreach my $round (1, 2)
+{
+	sql(qq{SELECT spool.register('r', 'other', $round)});
+	ok($node->poll_query_until($db, q{SELECT spool.expire('r') = 1}), 'what is due expires beside an open and a prepared call');
+}
+sql(q{COMMIT PREPARED 'call'});
+is(sql(q{SELECT spool.expire('r')}), 1, 'later what the prepared one wrote');
+end_session($holder, 'COMMIT');
+is(sql(q{SELECT spool.expire('r')}), 1, 'and the open one');
+is(sql(q{SELECT string_agg(key || ' ' || reason, ', ' ORDER BY key, sn) FROM spool.reseq_dead}), 'open deadline, other deadline, other deadline, prepared deadline', 'all became dead letters');
+is(sql(q{SELECT spool.expire('r')}), 0, 'once');
+
 # ---- a prepared call, a crash ------------------------------------------------------
 topic('crash');
 use_keys(1, 2000);
