@@ -3,7 +3,7 @@
  *	  What of a segment the resequencer still needs.
  *
  * Needed are, of each key that exists, the newest state of each of its lanes,
- * and of each delivery above the lane's applied number the newest row.  What
+ * and of each delivery that is not over the newest row.  What
  * is not, never is again: versions and applied numbers only grow, and a key
  * that is gone gets another id when it comes back.
  *
@@ -94,7 +94,7 @@ static void remove_older(Step *step, const SpoolLane *lane);
 static void move_lanes(Step *step, int64 key);
 static void move_row(Step *step, const SpoolDelivery *delivery);
 static void move_numbers(Step *step, int64 key, int32 target);
-static int64 applied_of(Step *step, int64 key, int32 target);
+static int64 over_upto(Step *step, int64 key, int32 target);
 static int64 entered_at(const Step *step, int64 key, int32 target);
 static void enter(Step *step, int64 key, int32 target, int64 sn);
 static void for_targets(Step *step, int64 key,
@@ -301,15 +301,20 @@ move_row(Step *step, const SpoolDelivery *delivery)
 }
 
 /*
- * The highest number that was applied in a lane.  Not always the newest: if it
- * is higher now, what is moved for nothing is removed later.
+ * The number up to which nothing of a lane is needed: the highest that was
+ * applied, or if that may have parts the one before, so that it is known which
+ * of them came.  Not always the newest: if it is higher now, what is moved for
+ * nothing is removed later.
  */
 static int64
-applied_of(Step *step, int64 key, int32 target)
+over_upto(Step *step, int64 key, int32 target)
 {
-	if ((step->lane.key == key && step->lane.target == target) ||
-		spool_lane_read(&step->tables, key, target, &step->lane))
-		return step->lane.applied;
+	SpoolLane  *lane = &step->lane;
+
+	if ((lane->key == key && lane->target == target) ||
+		spool_lane_read(&step->tables, key, target, lane))
+		return lane->trees && lane->applied != NO_SN ?
+			lane->applied - 1 : lane->applied;
 	return NO_SN;
 }
 
@@ -355,7 +360,7 @@ next_number(Step *step, int64 key, int32 target, SpoolNumber *number)
 static void
 move_numbers(Step *step, int64 key, int32 target)
 {
-	int64		from = Max(applied_of(step, key, target) + 1,
+	int64		from = Max(over_upto(step, key, target) + 1,
 						   entered_at(step, key, target));
 	SpoolNumber number;
 
@@ -429,14 +434,14 @@ static void
 clear_numbers(Step *step, int64 key, int32 target)
 {
 	SpoolPart  *part = &step->tables.deliveries[SPOOL_OLD_SEGMENT];
-	int64		applied = applied_of(step, key, target);
+	int64		over = over_upto(step, key, target);
 	SpoolNumber number;
 
-	remove_upto(step, key, target, applied);
+	remove_upto(step, key, target, over);
 	if (step_full(step))
 		return;
 	spool_deliveries_seek(&step->tables, key, target,
-						  Max(applied + 1, entered_at(step, key, target)),
+						  Max(over + 1, entered_at(step, key, target)),
 						  PG_INT64_MAX, ForwardScanDirection);
 	while (next_number(step, key, target, &number))
 		for (int i = number.n; i < number.nrows; i++)

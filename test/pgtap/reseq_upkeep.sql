@@ -8,7 +8,7 @@
 SET client_min_messages = warning;
 SET search_path = pg_catalog, public;
 
-SELECT plan(49);
+SELECT plan(52);
 
 -- Upkeep as if a minute went by between the calls.
 CREATE PROCEDURE pg_temp.maintain(times int) LANGUAGE plpgsql AS $$
@@ -233,6 +233,19 @@ CALL pg_temp.maintain(2);
 SELECT results_eq('SELECT * FROM pg_temp.rows()', 'VALUES (0::bigint, 0::bigint, 0::bigint, NULL::bool)', 'R87: in the end nothing');
 VACUUM spool.lane_0, spool.delivery_0;
 SELECT is((SELECT sum(pg_relation_size(format('spool.%s_%s', t, no)))::bigint FROM unnest('{lane,delivery}'::text[]) t, generate_series(0, 3) no), 0::bigint, 'R87: on disk, too');
+
+-- Of a number that was delivered in parts it stays known which of them came.
+SELECT spool.create_resequencer('parts', on_incomplete => 'in_sequence', tree_timeout => '1 hour', deadline => '1 day') \g /dev/null
+SELECT verdict FROM spool.register('parts', 'k', 3, parts => 2) \g /dev/null
+SELECT verdict FROM spool.register('parts', 'k', 3, part => '{1}') \g /dev/null
+SELECT verdict FROM spool.resequence('parts', 'k', 3, part => '{1}') \g /dev/null
+UPDATE spool.reseq_delivery SET registered_at = registered_at - interval '2 hours', since = since - interval '2 hours' WHERE key = pg_temp.key('parts', 'k');
+SELECT spool.expire('parts') \g /dev/null
+SELECT is((SELECT verdict FROM spool.resequence('parts', 'k', 3, part => '{1}')), 'pass', 'R39: the part that came goes');
+CALL pg_temp.maintain(3);
+SELECT is((SELECT verdict || ' ' || reason FROM spool.resequence('parts', 'k', 3, part => '{1}')), 'duplicate applied', 'R39: it is known after its segment was emptied');
+SELECT is((SELECT verdict || ' ' || reason FROM spool.resequence('parts', 'k', 3, part => '{2}')), 'dead late', 'R39: and so is the one that did not come');
+SELECT spool.drop_resequencer('parts') \g /dev/null
 
 SELECT * FROM finish();
 SELECT spool.drop_resequencer('used') \g /dev/null
