@@ -304,6 +304,14 @@ is_none(q{
 	'I1: the other shows what was applied last');
 is_none("SELECT * FROM seen WHERE verdict = 'pass' AND sn <= high AND (part IS NULL OR sn < high)",
 	'I2: nothing passes after something newer was applied');
+is_none(q{
+	SELECT * FROM (SELECT *, lag(sn) OVER lane AS open, lag(n) OVER lane AS since FROM seen
+		WHERE reseq = 'acked' AND verb = 'resequence' AND verdict = 'pass' AND NOT repeat WINDOW lane AS (PARTITION BY key, target ORDER BY n)) p
+	 WHERE p.open <> p.sn
+	   AND NOT EXISTS (SELECT FROM seen e WHERE e.reseq = p.reseq AND e.key = p.key AND e.sn = p.open AND e.n BETWEEN p.since AND p.n
+		AND e.verb IN ('applied', 'failed', 'unregister', 'skip'))
+	   AND NOT EXISTS (SELECT FROM spool.dead_letters d WHERE d.name = p.reseq AND d.stream = p.key AND d.target = p.target AND d.seq = p.open AND d.reason = 'deadline')},
+	'I2: of two that passed one has ended before');
 is_none("SELECT * FROM seen WHERE verb = 'resequence' AND reason = 'stale' AND (sn < high) IS NOT TRUE",
 	'I2: only what is older is stale');
 is_none("SELECT * FROM seen WHERE reason = 'superseded' AND verb = 'resequence' AND sn >= known",
