@@ -5,8 +5,9 @@
  * A delivery counts from its column since (reseq_lane.c), or from when its key
  * was resumed: it is due a delay after it, which is an option of its
  * resequencer.  So what is due next is found by indexes of these times;
- * spool.reseq_expired says up to when all was looked at.  This only says which keys are to be looked at: what really is
- * due is decided under the key's lock, here or by the next call on the key.
+ * spool.reseq_expired says up to when all was looked at.  This only says which
+ * keys are to be looked at: what really is due is decided under the key's lock
+ * (reseq_expire.c), or by the next call on the key.
  *
  * What is looked at must not pass a row that is not yet visible.  Who writes
  * one holds a lock of spool.reseq_key from before its since to its end; so it
@@ -311,19 +312,5 @@ spool_reseq_due_done(int32 resequencer, const SpoolReseqDue *due)
 	for (int i = 0; i < NUM_RESEQ_DELAYS; i++)
 		values[1 + i] = TimestampTzGetDatum(due->found[i] ? due->upto[i] :
 											DT_NOBEGIN);
-	(void) spool_exec_alone(&plan, values, NULL);
-}
-
-/* Let all be looked at again. */
-void
-spool_reseq_due_anew(int32 resequencer)
-{
-	static SpoolPlan plan = {
-		"DELETE FROM spool.reseq_expired WHERE resequencer = $1",
-		SPI_OK_DELETE, PLAN_ARGS(INT4OID)
-	};
-	Datum		values[1];
-
-	values[0] = Int32GetDatum(resequencer);
 	(void) spool_exec_alone(&plan, values, NULL);
 }

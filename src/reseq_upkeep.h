@@ -74,6 +74,5 @@ extern void spool_reseq_purge(void);
 extern void spool_reseq_due_keys(const SpoolResequencer *resequencer, int max,
 								 SpoolReseqDue *due);
 extern void spool_reseq_due_done(int32 resequencer, const SpoolReseqDue *due);
-extern void spool_reseq_due_anew(int32 resequencer);
 
 #endif							/* SPOOL_RESEQ_UPKEEP_H */
