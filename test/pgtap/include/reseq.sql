@@ -109,12 +109,13 @@ CREATE FUNCTION pg_temp.not_conserved(name text) RETURNS text
 LANGUAGE sql AS $$
     SELECT string_agg(format('%s %s', s.key, s.target), ', ')
       FROM spool.lane_stats(name) s
-      LEFT JOIN LATERAL (
-           SELECT count(*) FILTER (WHERE x.live) AS live, count(*) FILTER (WHERE x.state = 'parked') AS parked
+      LEFT JOIN (
+           SELECT x.key, x.target, count(*) FILTER (WHERE x.live) AS live, count(*) FILTER (WHERE x.state = 'parked') AS parked
              FROM spool.registrations x
-            WHERE x.resequencer = name AND x.key = s.key AND x.target = s.target) x ON true
+            WHERE x.resequencer = name
+            GROUP BY x.key, x.target) x ON x.key = s.key AND x.target = s.target
      WHERE s.registered <> s.delivered + s.suppressed + s.dead + s.expired + s.unregistered + s.live
-        OR s.live <> x.live OR s.parked <> x.parked
+        OR s.live <> coalesce(x.live, 0) OR s.parked <> coalesce(x.parked, 0)
 $$;
 
 -- All that must not change if a call is repeated.
