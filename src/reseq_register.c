@@ -47,6 +47,13 @@ static void tree_due(SpoolReseqCall *call, SpoolWay *way,
 					 const SpoolSteps *steps);
 static void join_tree(SpoolReseqCall *call, SpoolWay *way,
 					  SpoolReseqItem *item, SpoolSteps *steps);
+static const char *register_new(SpoolReseqCall *call, SpoolWay *way,
+								const Registration *registration,
+								SpoolSteps *steps);
+static const char *register_again(SpoolReseqCall *call, SpoolWay *way,
+								  const Registration *registration,
+								  SpoolSteps *steps, SpoolStep *step,
+								  bool *repeat);
 static SpoolDecision register_in(SpoolReseqCall *call, SpoolWay *way,
 								 const Registration *registration);
 static void register_item(SpoolReseqCall *call, SpoolReseqKey *key,
@@ -190,6 +197,66 @@ join_tree(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 	way->look |= !call->resequencer->rules.whole;
 }
 
+/*
+ * Register a delivery that is not known; returns why it comes in vain, or
+ * NULL.
+ */
+static const char *
+register_new(SpoolReseqCall *call, SpoolWay *way,
+			 const Registration *registration, SpoolSteps *steps)
+{
+	SpoolReseqItem *item = registration->item;
+	SpoolDelivery delivery = {0};
+
+	if (item->npart > 0)
+	{
+		const char *gone = gone_with(call, steps);
+
+		if (gone != NULL)
+			return gone;
+		join_tree(call, way, item, steps);
+	}
+	delivery.sn = item->sn;
+	delivery.state = registration->parts > 0 ? DELIVERY_SPLIT :
+		DELIVERY_REGISTERED;
+	delivery.npart = item->npart;
+	delivery.part = item->part;
+	delivery.parts = registration->parts;
+	delivery.digest = item->digest;
+	(void) spool_way_add(call, way, &delivery);
+	return NULL;
+}
+
+/*
+ * Register one that is known, which may be declared to have parts now; returns
+ * why it comes in vain, or NULL.  *repeat: nothing changes.
+ */
+static const char *
+register_again(SpoolReseqCall *call, SpoolWay *way,
+			   const Registration *registration, SpoolSteps *steps,
+			   SpoolStep *step, bool *repeat)
+{
+	SpoolDeliveryState state = step->delivery.state;
+	bool		splits;
+
+	check_same(registration->item, registration->parts, &step->delivery);
+	splits = registration->parts > 0 && step->delivery.parts == 0 &&
+		spool_delivery_live(state) && state != DELIVERY_PASSED;
+	/* no parts come to a tree that was cut, of a part neither */
+	if (spool_tree_cut(steps) && registration->item->npart > 0 &&
+		state != DELIVERY_APPLIED && (splits || !spool_delivery_live(state)))
+		return "late";
+	*repeat = !splits;
+	if (splits)
+	{
+		spool_way_set(call, way, step, DELIVERY_SPLIT, NULL);
+		step->delivery.parts = registration->parts;
+		way->lane.trees = true;
+		tree_due(call, way, steps);
+	}
+	return NULL;
+}
+
 /* Register in one lane. */
 static SpoolDecision
 register_in(SpoolReseqCall *call, SpoolWay *way,
@@ -198,62 +265,35 @@ register_in(SpoolReseqCall *call, SpoolWay *way,
 	SpoolReseqItem *item = registration->item;
 	SpoolPlace	place = spool_way_place(way, item->sn);
 	SpoolDeliveryState state = DELIVERY_NONE;
-	SpoolDelivery delivery = {0};
-	const char *gone = NULL;
-	SpoolSteps *steps;
-	SpoolStep  *step;
-	bool		splits;
+	SpoolDecision decision = {VERDICT_STALE, NULL, false, false, false};
+	bool		repeat = true;
 
 	if (place == PLACE_ABOVE)
 	{
-		steps = spool_way_number(call, way, item->sn);
-		step = spool_steps_find(steps, item->npart, item->part);
-		if (step != NULL)
+		SpoolSteps *steps = spool_way_number(call, way, item->sn);
+		SpoolStep  *step = spool_steps_find(steps, item->npart, item->part);
+
+		if (step == NULL)
+		{
+			repeat = false;
+			decision.reason = register_new(call, way, registration, steps);
+		}
+		else
 		{
 			state = step->delivery.state;
-			check_same(item, registration->parts, &step->delivery);
-			splits = registration->parts > 0 && step->delivery.parts == 0 &&
-				spool_delivery_live(state) && state != DELIVERY_PASSED;
-			/* no parts come to a tree that was cut, of a part neither */
-			if (spool_tree_cut(steps) && item->npart > 0 &&
-				state != DELIVERY_APPLIED &&
-				(splits || !spool_delivery_live(state)))
-				gone = "late";
-			else if (splits)
-			{
-				spool_way_set(call, way, step, DELIVERY_SPLIT, NULL);
-				step->delivery.parts = registration->parts;
-				way->lane.trees = true;
-				tree_due(call, way, steps);
-				state = DELIVERY_NONE;	/* not a repeat */
-			}
-		}
-		else if (item->npart == 0 || (gone = gone_with(call, steps)) == NULL)
-		{
-			if (item->npart > 0)
-				join_tree(call, way, item, steps);
-			delivery.sn = item->sn;
-			delivery.state = registration->parts > 0 ? DELIVERY_SPLIT :
-				DELIVERY_REGISTERED;
-			delivery.npart = item->npart;
-			delivery.part = item->part;
-			delivery.parts = registration->parts;
-			delivery.digest = item->digest;
-			(void) spool_way_add(call, way, &delivery);
+			decision.reason = register_again(call, way, registration, steps,
+											 step, &repeat);
+			if (!repeat)
+				state = DELIVERY_NONE;
 		}
 	}
-	if (gone != NULL || place != PLACE_ABOVE || state != DELIVERY_NONE)
+	if (decision.reason != NULL || repeat)
 	{
 		way->lane.duplicates++;
 		way->changed = true;
 	}
-	if (gone != NULL)
-	{
-		SpoolDecision decision = {VERDICT_STALE, gone, false, false, false};
-
-		return decision;
-	}
-	return spool_rules_register(state, place, way->lane.newest > item->sn);
+	return decision.reason != NULL ? decision :
+		spool_rules_register(state, place, way->lane.newest > item->sn);
 }
 
 /* What is registered elsewhere under a number has the same digest. */
