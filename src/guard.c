@@ -40,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "args.h"
@@ -298,6 +299,10 @@ spool_unguard(PG_FUNCTION_ARGS)
 					   get_rel_name(table));
 
 	LockRelationOid(table, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", table)));
 	name = guard_of(table);
 	if (name == NULL)
 		ereport(ERROR,

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(122);
+SELECT plan(123);
 
 -- Runs a statement; how many rows it counts.
 CREATE FUNCTION pg_temp.counted(statement text) RETURNS bigint
@@ -90,6 +90,7 @@ SELECT throws_ok('DROP EXTENSION spool', '2BP01', NULL, 'guard: and the extensio
 SELECT spool.unguard('"Doc"') \g /dev/null
 SELECT is(pg_temp.counted('UPDATE "Doc" SET "Number" = 0 WHERE "Key ""1""" = 2'), 1::bigint, 'unguard: the table takes anything again');
 SELECT throws_ok($$SELECT spool.unguard('"Doc"')$$, '42704', 'table "Doc" is not guarded', 'unguard: once');
+SELECT throws_ok($$SELECT spool.unguard(1)$$, '42P01', 'relation with OID 1 does not exist', 'unguard: of a table that is not there');
 SELECT is(count(*), 0::bigint, 'unguard: nothing is left') FROM pg_trigger WHERE tgrelid = '"Doc"'::regclass;
 SELECT spool.guard('"Doc"', 'Key "1"', 'Number') \g /dev/null
 SELECT is(pg_temp.counted('UPDATE "Doc" SET "Number" = -1 WHERE "Key ""1""" = 2'), 0::bigint, 'guard: names that need quotes');
