@@ -48,13 +48,6 @@ enum
 	LANE_RUN_SINCE
 };
 
-/* Columns of its index. */
-enum
-{
-	LANE_INDEX_KEY = 1, LANE_INDEX_TARGET, LANE_INDEX_VERSION,
-	LANE_INDEX_COLUMNS = LANE_INDEX_VERSION
-};
-
 /* Columns of spool.reseq_delivery; the first ones are those of its index. */
 enum
 {
@@ -64,8 +57,6 @@ enum
 	DELIVERY_REASON
 };
 
-static bool look_from(SpoolReseqTables *tables, int64 key, int32 target,
-					  int64 version);
 static void read_lane(const SpoolPart *part, SpoolLane *lane);
 static void fill_lane(Datum *values, bool *nulls, const SpoolLane *lane);
 static bool load(SpoolReseqTables *tables, int segment);
@@ -108,41 +99,6 @@ spool_lane_init(SpoolLane *lane, int64 key, int32 target)
 	lane->applied = NO_SN;
 	lane->busy = NO_SN;
 	lane->due = DT_NOEND;
-}
-
-/*
- * Look for the newest state of a lane, not below a version, in all segments;
- * it is then in tables->part.
- */
-static bool
-look_from(SpoolReseqTables *tables, int64 key, int32 target, int64 version)
-{
-	ScanKeyData keys[LANE_INDEX_COLUMNS];
-	int64		best = 0;
-
-	ScanKeyInit(&keys[0], LANE_INDEX_KEY, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(key));
-	ScanKeyInit(&keys[1], LANE_INDEX_TARGET, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(target));
-	ScanKeyInit(&keys[2], LANE_INDEX_VERSION, BTGreaterEqualStrategyNumber,
-				F_INT8GE, Int64GetDatum(version));
-	tables->part = NULL;
-	for (int i = 0; i < SPOOL_SEGMENTS; i++)
-	{
-		SpoolPart  *part = &tables->lanes[i];
-		int64		found;
-		bool		null;
-
-		if (!spool_part_seek(part, &tables->newest, keys, lengthof(keys)) ||
-			!spool_part_next(part, BackwardScanDirection))
-			continue;
-		found = DatumGetInt64(slot_getattr(part->slot, LANE_VERSION, &null));
-		if (tables->part != NULL && found < best)
-			continue;
-		best = found;
-		tables->part = part;
-	}
-	return tables->part != NULL;
 }
 
 /* The state of a lane from the row that a scan is at. */
@@ -201,8 +157,13 @@ spool_lane_read(SpoolReseqTables *tables, int64 key, int32 target,
 	bool		hint = seen[place].key == key && seen[place].target == target;
 
 	spool_snapshot_renew(&tables->newest);
-	if (!(hint && look_from(tables, key, target, seen[place].version)) &&
-		!look_from(tables, key, target, PG_INT64_MIN))
+	tables->part = !hint ? NULL :
+		spool_parts_newest(tables->lanes, &tables->newest, key, target,
+						   seen[place].version, LANE_VERSION);
+	if (tables->part == NULL)
+		tables->part = spool_parts_newest(tables->lanes, &tables->newest, key,
+										  target, PG_INT64_MIN, LANE_VERSION);
+	if (tables->part == NULL)
 		return false;
 	read_lane(tables->part, lane);
 	seen[place].key = key;
@@ -222,10 +183,7 @@ spool_lane_check_snapshot(const SpoolLane *lane)
 	SpoolReseqTables tables;
 	volatile bool same = false;
 
-	if (!IsolationUsesXactSnapshot() ||
-		!TransactionIdIsNormal(lane->writer) ||
-		TransactionIdIsCurrentTransactionId(lane->writer) ||
-		!XidInMVCCSnapshot(lane->writer, GetTransactionSnapshot()))
+	if (!spool_snapshot_misses(lane->writer))
 		return;
 
 	spool_read_with(GetTransactionSnapshot());

@@ -34,6 +34,7 @@
 #include "access/tableam.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -287,6 +288,42 @@ spool_part_writer(const SpoolPart *part)
 	if (should_free)
 		heap_freetuple(tuple);
 	return writer;
+}
+
+/*
+ * Look for the newest of appended states, not below a version, in all
+ * segments, by an index of (int8, int4, version); it is then in the slot of
+ * what is returned.  column: the version's in the table.
+ */
+SpoolPart *
+spool_parts_newest(SpoolPart *parts, const SpoolSnapshot *newest, int64 id,
+				   int32 part, int64 version, AttrNumber column)
+{
+	SpoolPart  *found = NULL;
+	int64		best = 0;
+	ScanKeyData keys[3];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(part));
+	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(version));
+	for (int i = 0; i < SPOOL_SEGMENTS; i++)
+	{
+		int64		here;
+		bool		null;
+
+		if (!spool_part_seek(&parts[i], newest, keys, lengthof(keys)) ||
+			!spool_part_next(&parts[i], BackwardScanDirection))
+			continue;
+		here = DatumGetInt64(slot_getattr(parts[i].slot, column, &null));
+		if (found != NULL && here < best)
+			continue;
+		best = here;
+		found = &parts[i];
+	}
+	return found;
 }
 
 void

@@ -54,6 +54,10 @@ extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);
 extern bool spool_part_next(SpoolPart *part, ScanDirection direction);
 extern TransactionId spool_part_writer(const SpoolPart *part);
+extern SpoolPart *spool_parts_newest(SpoolPart *parts,
+									 const SpoolSnapshot *newest,
+									 int64 id, int32 part,
+									 int64 version, AttrNumber column);
 extern void spool_parts_close(SpoolPart *parts);
 
 #endif							/* SPOOL_SEGMENT_H */

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "utils/snapmgr.h"
 
@@ -46,4 +47,16 @@ spool_snapshot_end(SpoolSnapshot *newest)
 	if (newest->snapshot != NULL)
 		UnregisterSnapshot(newest->snapshot);
 	newest->snapshot = NULL;
+}
+
+/*
+ * Whether the transaction keeps a snapshot, which does not see what another
+ * one wrote.
+ */
+bool
+spool_snapshot_misses(TransactionId writer)
+{
+	return IsolationUsesXactSnapshot() && TransactionIdIsNormal(writer) &&
+		!TransactionIdIsCurrentTransactionId(writer) &&
+		XidInMVCCSnapshot(writer, GetTransactionSnapshot());
 }

@@ -17,5 +17,6 @@ typedef struct SpoolSnapshot
 
 extern void spool_snapshot_renew(SpoolSnapshot *newest);
 extern void spool_snapshot_end(SpoolSnapshot *newest);
+extern bool spool_snapshot_misses(TransactionId writer);
 
 #endif							/* SPOOL_SNAPSHOT_H */

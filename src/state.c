@@ -63,7 +63,6 @@ static TimestampTz time_or_zero(Datum value, bool null);
 static void read_claimed(Datum value, bool null, SpoolState *state);
 static void read_slot(const SpoolPart *part, SpoolState *state);
 static Datum claimed_array(const SpoolState *state);
-static bool look_from(SpoolStates *states, int64 stream, int64 version);
 static void fill_nullable(Datum *values, bool *nulls, const SpoolState *state);
 static void fill_row(Datum *values, bool *nulls, const SpoolState *state);
 
@@ -163,42 +162,6 @@ spool_states_close(SpoolStates *states)
 }
 
 /*
- * Look for the newest state of a stream, not below a version, in all segments;
- * it is then in states->part.
- */
-static bool
-look_from(SpoolStates *states, int64 stream, int64 version)
-{
-	ScanKeyData keys[INDEX_COLUMNS];
-	int64		best = 0;
-
-	ScanKeyInit(&keys[0], INDEX_STREAM, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(stream));
-	ScanKeyInit(&keys[1], INDEX_CONSUMER, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(SPOOL_CONSUMER));
-	ScanKeyInit(&keys[2], INDEX_VERSION, BTGreaterEqualStrategyNumber,
-				F_INT8GE, Int64GetDatum(version));
-
-	states->part = NULL;
-	for (int i = 0; i < SPOOL_SEGMENTS; i++)
-	{
-		SpoolPart  *part = &states->segments[i];
-		int64		found;
-		bool		null;
-
-		if (!spool_part_seek(part, states->newest, keys, INDEX_COLUMNS) ||
-			!spool_part_next(part, BackwardScanDirection))
-			continue;
-		found = DatumGetInt64(slot_getattr(part->slot, STATE_VERSION, &null));
-		if (states->part != NULL && found < best)
-			continue;
-		best = found;
-		states->part = part;
-	}
-	return states->part != NULL;
-}
-
-/*
  * Read the newest state of a stream with the newest snapshot; strings are
  * allocated in the current context.  False if there is none.
  *
@@ -224,8 +187,15 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 	if (states->serial != states->newest->serial || states->stream != stream)
 	{
 		states->serial = 0;
-		if (!(hint && look_from(states, stream, seen[place].version)) &&
-			!look_from(states, stream, PG_INT64_MIN))
+		states->part = !hint ? NULL :
+			spool_parts_newest(states->segments, states->newest, stream,
+							   SPOOL_CONSUMER, seen[place].version,
+							   STATE_VERSION);
+		if (states->part == NULL)
+			states->part = spool_parts_newest(states->segments, states->newest,
+											  stream, SPOOL_CONSUMER,
+											  PG_INT64_MIN, STATE_VERSION);
+		if (states->part == NULL)
 			return false;
 		states->serial = states->newest->serial;
 		states->stream = stream;
@@ -284,10 +254,7 @@ spool_state_check_snapshot(const SpoolState *state)
 	SpoolState	seen;
 	volatile bool same = false;
 
-	if (!IsolationUsesXactSnapshot() ||
-		!TransactionIdIsNormal(state->writer) ||
-		TransactionIdIsCurrentTransactionId(state->writer) ||
-		!XidInMVCCSnapshot(state->writer, GetTransactionSnapshot()))
+	if (!spool_snapshot_misses(state->writer))
 		return;
 
 	spool_read_with(GetTransactionSnapshot());
