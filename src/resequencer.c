@@ -15,13 +15,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_coerce.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/plancache.h"
 
 #include "owner.h"
@@ -195,6 +195,7 @@ spool_resequencer_targets_for(SpoolResequencer *resequencer, text *key)
 	Datum		targets = (Datum) 0;
 	TargetsContext context;
 	SpoolAsOwner was;
+	bool		read_only;
 	bool		null = true;
 
 	if (resequencer->targets_by == NULL)
@@ -202,8 +203,8 @@ spool_resequencer_targets_for(SpoolResequencer *resequencer, text *key)
 	values[0] = PointerGetDatum(key);
 	targets_begin(&context, resequencer->name);
 	spool_owner_begin(&was, resequencer->owner, cached->targets_path);
-	(void) set_config_option("transaction_read_only", "on", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	read_only = XactReadOnly;
+	XactReadOnly = true;		/* also until an error ends the transaction */
 	SPI_connect();
 	if (cached->plan == NULL)
 	{
@@ -219,6 +220,7 @@ spool_resequencer_targets_for(SpoolResequencer *resequencer, text *key)
 	if (SPI_processed > 0)
 		targets = spool_field_copy(0, 1, TEXTARRAYOID, &null, caller);
 	SPI_finish();
+	XactReadOnly = read_only;
 	spool_owner_end(&was);
 	targets_end(&context);
 	return null ? NULL : DatumGetArrayTypeP(targets);
