@@ -55,10 +55,10 @@ BEGIN
     first := 5 * updates / (began[5] - began[0]);
 END $$;
 
--- Bytes of all that resequencers keep of keys.
-CREATE FUNCTION bench.reseq_bytes() RETURNS int8
+-- Bytes of all that resequencers keep of keys, with the indexes or without.
+CREATE FUNCTION bench.reseq_bytes(indexes bool DEFAULT true) RETURNS int8
 LANGUAGE sql AS $$
-    SELECT sum(pg_total_relation_size(oid))::int8
+    SELECT sum(CASE WHEN indexes THEN pg_total_relation_size(oid) ELSE pg_table_size(oid) END)::int8
       FROM pg_class
      WHERE relnamespace = 'spool'::regnamespace AND relkind = 'r'
        AND (relname IN ('reseq_key', 'reseq_promotable', 'reseq_tally') OR relname ~ '^(lane|delivery)_[0-9]$')
