@@ -284,7 +284,9 @@ END $$;
 });
 foreach my $resequencer ('atomic', 'resets')
 {
-	like(sql("SELECT passed, others FROM drain('$resequencer')"), qr/^[1-9]\d*\|0$/, "I3: $resequencer: what is named passes");
+	my ($passed, $others) = split /\|/, sql("SELECT passed, others FROM drain('$resequencer')");
+	is($others, '0', "I3: $resequencer: what is named passes");
+	cmp_ok($passed, '>', 0, "I3: $resequencer: some were") if $resequencer eq 'atomic';
 	is(sql("SELECT live, parked FROM spool.stat_resequencers WHERE resequencer = '$resequencer'"), '0|0', "I3: $resequencer: so nothing is forgotten");
 }
 ok($node->poll_query_until('postgres', 'SELECT finish()'), 'R52: after the deadline nothing is live');
