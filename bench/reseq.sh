@@ -97,12 +97,12 @@ figures_of_reseq()
 {
 	if asked reseq_pair || asked reseq_many; then
 		make_keys
+		! asked reseq_many || compare "register, resequence of 1,000 vs 2 upserts" 0.50 reseq_many upsert_many
 		if asked reseq_pair; then
 			compare "register, resequence, 8 clients vs 2 upserts" 0.50 reseq_pair upsert_pair
 			compare "the same, synchronous_commit = off" - reseq_pair_async upsert_pair_async
 			compare "register, resequence, new keys vs INSERT" - reseq_new insert_new
 		fi
-		! asked reseq_many || compare "register, resequence of 1,000 vs 2 upserts" 0.50 reseq_many upsert_many
 		check_passes
 	fi
 	! asked reseq_hot || reseq_hot
