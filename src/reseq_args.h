@@ -50,7 +50,7 @@ extern Datum spool_reseq_answers(FunctionCallInfo fcinfo,
 								 const SpoolReseqItem *items, int n);
 
 /* reseq_pass.c */
-extern bool spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
+extern void spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
 								 SpoolReseqItem *item,
 								 SpoolDeliveryState state,
 								 const char *reason, const char *message);

@@ -36,7 +36,7 @@
 
 PG_FUNCTION_INFO_V1(spool_expire);
 
-static text **names_of(const int64 *keys, int n, int *nnames);
+static uint64 names_of(const int64 *keys, int n, text ***names);
 static int64 expire_key(SpoolReseqCall *call, SpoolReseqKey *key);
 static int64 expire_keys(SpoolResequencer *resequencer,
 						 const SpoolReseqDue *due, LockWaitPolicy wait,
@@ -46,36 +46,22 @@ static int64 expire(SpoolResequencer *resequencer, LockWaitPolicy wait,
 static bool lock_now(int32 resequencer);
 
 /* The names of keys, in the order in which they are locked. */
-static text **
-names_of(const int64 *keys, int n, int *nnames)
+static uint64
+names_of(const int64 *keys, int n, text ***names)
 {
 	static SpoolPlan plan = {
 		"SELECT key FROM spool.reseq_key WHERE id = ANY ($1) ORDER BY key",
 		SPI_OK_SELECT, PLAN_ARGS(INT8ARRAYOID)
 	};
-	MemoryContext context = CurrentMemoryContext;
 	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
 	Datum		values[1];
-	SpoolSpi	spi;
-	text	  **names;
 
 	for (int i = 0; i < n; i++)
 		ids[i] = Int64GetDatum(keys[i]);
 	values[0] = PointerGetDatum(construct_array(ids, n, INT8OID, 8,
 												FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
-	spool_spi_begin(&spi);
-	*nnames = (int) spool_exec(&plan, values, NULL);
-	names = MemoryContextAlloc(context, Max(*nnames, 1) * sizeof(text *));
-	for (int i = 0; i < *nnames; i++)
-	{
-		bool		null;
-
-		names[i] = DatumGetTextPP(spool_field_copy(i, 1, TEXTOID, &null,
-												   context));
-	}
-	spool_spi_end(&spi);
-	return names;
+	return spool_reseq_key_names(&plan, values, names);
 }
 
 /*
@@ -107,12 +93,12 @@ expire_keys(SpoolResequencer *resequencer, const SpoolReseqDue *due,
 	SpoolReseqCall call;
 	int64		count = 0;
 	text	  **names;
-	int			n;
+	uint64		n;
 
-	names = names_of(due->keys, due->n, &n);
+	n = names_of(due->keys, due->n, &names);
 	spool_reseq_begin_on(&call, resequencer, RESEQ_USE);
 	call.wait = wait;
-	for (int i = 0; i < n; i++)
+	for (uint64 i = 0; i < n; i++)
 	{
 		SpoolReseqKey *key = spool_reseq_lock(&call, names[i]);
 

@@ -221,6 +221,28 @@ spool_reseq_keys_create(int32 resequencer, text *const *names, int n)
 	(void) spool_exec_alone(&plan, values, NULL);
 }
 
+/* Names of keys, which a statement gives in the order in which to lock them. */
+uint64
+spool_reseq_key_names(SpoolPlan *plan, Datum *values, text ***names)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SpoolSpi	spi;
+	uint64		n;
+
+	spool_spi_begin(&spi);
+	n = spool_exec(plan, values, NULL);
+	*names = MemoryContextAllocHuge(context, (n + 1) * sizeof(text *));
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		null;
+
+		(*names)[i] = DatumGetTextPP(spool_field_copy(i, 1, TEXTOID, &null,
+													  context));
+	}
+	spool_spi_end(&spi);
+	return n;
+}
+
 /* Suspend a key that is locked, or with NULL resume it. */
 void
 spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,

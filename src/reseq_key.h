@@ -13,6 +13,8 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+#include "spiutil.h"
+
 /* Columns of spool.reseq_key. */
 enum
 {
@@ -53,6 +55,8 @@ extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
 								 LockWaitPolicy wait, SpoolReseqKey *key);
 extern void spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot);
 extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
+extern uint64 spool_reseq_key_names(SpoolPlan *plan, Datum *values,
+									text ***names);
 extern void spool_reseq_keys_create(int32 resequencer, text *const *names,
 									int n);
 extern void spool_reseq_key_suspend(SpoolReseqKey *key, const char *reason,

@@ -126,7 +126,6 @@ spool_skip_delivery(PG_FUNCTION_ARGS)
 	SpoolReseqItem item;
 	SpoolReseqCall call;
 	SpoolReseqKey *key;
-	bool		ended = false;
 
 	spool_reseq_item(fcinfo, 3, 4, &item);
 	spool_reseq_require(&item);
@@ -142,9 +141,9 @@ spool_skip_delivery(PG_FUNCTION_ARGS)
 	}
 	item.decision = spool_rules_ended(DELIVERY_NONE, PLACE_ABOVE);
 	if (key != NULL)
-		ended = spool_reseq_end_item(&call, key, &item, DELIVERY_DEAD,
-									 "skipped", spool_arg_text(fcinfo, 5, NULL));
-	if (!ended && item.decision.unregistered)
+		spool_reseq_end_item(&call, key, &item, DELIVERY_DEAD, "skipped",
+							 spool_arg_text(fcinfo, 5, NULL));
+	if (item.decision.unregistered)
 		spool_reseq_not_registered(&item);
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
@@ -213,25 +212,13 @@ reset_all(SpoolReseqCall *call)
 		"SELECT key FROM spool.reseq_key WHERE resequencer = $1 ORDER BY key",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
 	};
-	MemoryContext context = CurrentMemoryContext;
 	Datum		values[1];
-	SpoolSpi	spi;
 	text	  **names;
 	int64		count = 0;
 	uint64		n;
 
 	values[0] = Int32GetDatum(call->resequencer->id);
-	spool_spi_begin(&spi);
-	n = spool_exec(&plan, values, NULL);
-	names = MemoryContextAlloc(context, Max(n, 1) * sizeof(text *));
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool		null;
-
-		names[i] = DatumGetTextPP(spool_field_copy(i, 1, TEXTOID, &null,
-												   context));
-	}
-	spool_spi_end(&spi);
+	n = spool_reseq_key_names(&plan, values, &names);
 	for (uint64 i = 0; i < n; i++)
 	{
 		SpoolReseqKey *key = spool_reseq_lock(call, names[i]);

@@ -26,6 +26,8 @@ PG_FUNCTION_INFO_V1(spool_failed);
 PG_FUNCTION_INFO_V1(spool_unregister);
 
 static int	target_of(SpoolReseqCall *call, SpoolReseqItem *item);
+static SpoolStep *find_delivery(SpoolReseqCall *call, SpoolWay *way,
+								SpoolReseqItem *item, SpoolFacts *facts);
 static SpoolStep *find_step(SpoolReseqCall *call, SpoolWay *way,
 							SpoolReseqItem *item, SpoolFacts *facts);
 static void gather(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
@@ -63,30 +65,19 @@ target_of(SpoolReseqCall *call, SpoolReseqItem *item)
 	return call->resequencer->ntargets == 1 ? 1 : 0;
 }
 
-/*
- * The delivery of an item and its state.  NULL for the newest number of a lane
- * where nothing but its registration matters, and if there is none.
- */
+/* The delivery of an item and what it tells; NULL if there is none. */
 static SpoolStep *
-find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
-		  SpoolFacts *facts)
+find_delivery(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
+			  SpoolFacts *facts)
 {
-	SpoolLane  *lane = &way->lane;
 	SpoolSteps *steps;
 	SpoolStep  *step;
 
 	facts->place = spool_way_place(way, item->sn);
 	facts->state = DELIVERY_NONE;
 	if (facts->place == PLACE_BELOW ||
-		(facts->place == PLACE_EQUAL && !lane->trees))
+		(facts->place == PLACE_EQUAL && !way->lane.trees))
 		return NULL;
-	if (!lane->trees && item->npart == 0 && item->sn == lane->newest &&
-		lane->busy == NO_SN && way->key->suspended == NULL &&
-		!call->resequencer->acked)
-	{
-		facts->state = DELIVERY_REGISTERED;
-		return NULL;
-	}
 	steps = spool_way_number(call, way, item->sn);
 	step = spool_steps_find(steps, item->npart, item->part);
 	if (step != NULL && (facts->place == PLACE_ABOVE ||
@@ -96,6 +87,27 @@ find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 		(facts->state == DELIVERY_NONE || facts->state == DELIVERY_DEAD ||
 		 facts->state == DELIVERY_EXPIRED);
 	return step;
+}
+
+/*
+ * The same to decide on it: NULL also for the newest number of a lane where
+ * nothing but its registration matters.
+ */
+static SpoolStep *
+find_step(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
+		  SpoolFacts *facts)
+{
+	const SpoolLane *lane = &way->lane;
+
+	if (!lane->trees && item->npart == 0 && item->sn == lane->newest &&
+		lane->busy == NO_SN && way->key->suspended == NULL &&
+		!call->resequencer->acked)
+	{
+		facts->place = PLACE_ABOVE;
+		facts->state = DELIVERY_REGISTERED;
+		return NULL;
+	}
+	return find_delivery(call, way, item, facts);
 }
 
 /* Gather the facts that an item is decided by. */
@@ -401,18 +413,9 @@ open_delivery(FunctionCallInfo fcinfo, SpoolReseqCall *call,
 	way = spool_way_open(call, key, target);
 	(void) spool_way_expire(call, way);
 	item->latest = way->lane.high;
-	facts.place = spool_way_place(way, item->sn);
-	if (facts.place == PLACE_ABOVE || (facts.place == PLACE_EQUAL && way->lane.trees))
+	*step = find_delivery(call, way, item, &facts);
+	if (!spool_delivery_live(facts.state))
 	{
-		*step = spool_steps_find(spool_way_number(call, way, item->sn),
-								 item->npart, item->part);
-		if (*step != NULL)
-			facts.state = (*step)->delivery.state;
-	}
-	if (facts.place != PLACE_ABOVE || !spool_delivery_live(facts.state))
-	{
-		if (spool_delivery_live(facts.state))
-			facts.state = DELIVERY_NONE;
 		*step = NULL;
 		item->decision = spool_rules_ended(facts.state, facts.place);
 	}
@@ -548,10 +551,10 @@ end_in(SpoolReseqCall *call, SpoolWay *way, SpoolReseqItem *item,
 }
 
 /*
- * End an item's delivery for its target, or for all if it names none; false,
- * and the decision says what became of it, if it is live for none.
+ * End an item's delivery for its target, or for all if it names none.  If it
+ * is live for none, the decision says what became of it.
  */
-bool
+void
 spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
 					 SpoolReseqItem *item, SpoolDeliveryState state,
 					 const char *reason, const char *message)
@@ -570,7 +573,6 @@ spool_reseq_end_item(SpoolReseqCall *call, SpoolReseqKey *key,
 		ereport(NOTICE,
 				(errmsg("number " INT64_FORMAT " of key \"%s\" has ended already",
 						item->sn, text_to_cstring(item->key))));
-	return ended;
 }
 
 /* unregister(resequencer, key, sn, target, part) */
@@ -580,7 +582,6 @@ spool_unregister(PG_FUNCTION_ARGS)
 	SpoolReseqItem item;
 	SpoolReseqCall call;
 	SpoolReseqKey *key;
-	bool		ended = false;
 
 	spool_reseq_item(fcinfo, 3, 4, &item);
 	spool_reseq_require(&item);
@@ -589,9 +590,9 @@ spool_unregister(PG_FUNCTION_ARGS)
 	item.decision = spool_rules_ended(DELIVERY_NONE, PLACE_ABOVE);
 	key = spool_reseq_lock(&call, item.key);
 	if (key != NULL)
-		ended = spool_reseq_end_item(&call, key, &item,
-									 DELIVERY_UNREGISTERED, NULL, NULL);
-	if (!ended && item.decision.unregistered)
+		spool_reseq_end_item(&call, key, &item, DELIVERY_UNREGISTERED, NULL,
+							 NULL);
+	if (item.decision.unregistered)
 		answer_ended(&call, NULL, &item);
 	spool_reseq_finish(&call);
 	return spool_reseq_answer(fcinfo, &item);
