@@ -10,14 +10,7 @@ SET search_path = pg_catalog, public;
 
 SELECT plan(52);
 
--- Upkeep as if a minute went by between the calls.
-CREATE PROCEDURE pg_temp.maintain(times int) LANGUAGE plpgsql AS $$
-BEGIN
-    FOR i IN 1 .. times LOOP
-        UPDATE spool.segment SET moved_at = moved_at - interval '1 min', emptied_at = emptied_at - interval '1 min';
-        CALL spool.maintain();
-    END LOOP;
-END $$;
+\ir include/upkeep.sql
 CREATE FUNCTION pg_temp.current() RETURNS int2 LANGUAGE sql AS $$
 SELECT no FROM spool.segment WHERE opened_at IS NOT NULL AND closed_at IS NULL
 $$;
@@ -250,3 +243,4 @@ SELECT spool.drop_resequencer('parts') \g /dev/null
 SELECT * FROM finish();
 SELECT spool.drop_resequencer('used') \g /dev/null
 CALL pg_temp.maintain(3);
+CALL pg_temp.maintained();

@@ -10,14 +10,8 @@ SET search_path = pg_catalog, public;
 
 SELECT plan(23);
 
--- A step of the rotation for each call, as if a minute went by between them.
-CREATE PROCEDURE pg_temp.maintain(times int) LANGUAGE plpgsql AS $$
-BEGIN
-    FOR i IN 1 .. times LOOP
-        UPDATE spool.segment SET moved_at = moved_at - interval '1 min', emptied_at = emptied_at - interval '1 min';
-        CALL spool.maintain();
-    END LOOP;
-END $$;
+-- A step of the rotation for each call.
+\ir include/upkeep.sql
 CREATE FUNCTION pg_temp.live() RETURNS text LANGUAGE sql AS $$
 SELECT string_agg(concat_ws(' ', state, nullif(live, 0)), ', ' ORDER BY no = 0 DESC, opened_at, no) FROM spool.segments
 $$;
@@ -89,3 +83,4 @@ DROP ROLE spool_nobody, spool_monitor;
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue ~ '^segments' \g /dev/null
 CALL pg_temp.maintain(2);
+CALL pg_temp.maintained();
