@@ -106,7 +106,8 @@ put_row(Listing *listing, const char *stream, const SpoolRow *row,
 	values[4] = CStringGetTextDatum(spool_packet_kind_name(header.kind));
 	values[5] = CStringGetTextDatum(state);
 	values[6] = Int32GetDatum(attempts);
-	values[7] = Int64GetDatum(toast_raw_datum_size(PointerGetDatum(row->packet)) - VARHDRSZ);
+	values[7] = Int64GetDatum((int64) toast_raw_datum_size(PointerGetDatum(row->packet)) -
+							  VARHDRSZ);
 	tuplestore_putvalues(listing->rsinfo->setResult, listing->rsinfo->setDesc,
 						 values, nulls);
 	MemoryContextSwitchTo(old);

@@ -30,6 +30,8 @@ static void bury(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 static void tree_fell(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps);
 static void after_end(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps,
 					  bool failed);
+static bool is_due(SpoolReseqCall *call, SpoolWay *way,
+				   const SpoolDelivery *delivery);
 static void expire_tree(SpoolReseqCall *call, SpoolWay *way,
 						SpoolSteps *steps, SpoolStep *whole);
 static void expire_number(SpoolReseqCall *call, SpoolWay *way,
@@ -292,6 +294,13 @@ spool_way_suppress(SpoolReseqCall *call, SpoolWay *way, SpoolStep *step,
 						  reason);
 }
 
+static bool
+is_due(SpoolReseqCall *call, SpoolWay *way, const SpoolDelivery *delivery)
+{
+	return spool_reseq_due_of(call->resequencer, way->key, delivery) <=
+		call->now;
+}
+
 /*
  * The time of a tree that is not complete is over: it ends, or goes without
  * what did not come.
@@ -335,7 +344,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 
 	if (whole != NULL && whole->delivery.parts > 0 &&
 		spool_steps_live(steps) && !spool_tree_complete(steps) &&
-		spool_reseq_due_of(call->resequencer, way->key, &whole->delivery) <= call->now)
+		is_due(call, way, &whole->delivery))
 		expire_tree(call, way, steps, whole);
 	for (int i = 0; i < steps->n && steps->sn > way->lane.applied; i++)
 	{
@@ -343,7 +352,7 @@ expire_number(SpoolReseqCall *call, SpoolWay *way, SpoolSteps *steps)
 
 		if (!spool_delivery_live(step->delivery.state) ||
 			spool_delivery_split(step->delivery.state) ||
-			spool_reseq_due_of(call->resequencer, way->key, &step->delivery) > call->now)
+			!is_due(call, way, &step->delivery))
 			continue;
 		spool_way_end(call, way, step, DELIVERY_EXPIRED, "deadline", NULL);
 	}

@@ -212,6 +212,8 @@ visit_deliveries(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 			const SpoolDelivery *delivery = &number.deliveries[i];
 			bool		live = spool_delivery_live(delivery->state);
 			const char *reason = delivery->reason;
+			char	   *target = look->resequencer->targets[lane->target - 1];
+			const char *state = spool_delivery_state_name(delivery->state);
 			TimestampTz due = DT_NOEND;
 			Datum		values[10];
 			bool		nulls[10] = {0};
@@ -225,8 +227,8 @@ visit_deliveries(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 			nulls[2] = delivery->npart == 0;
 			values[2] = PointerGetDatum(spool_part_array(delivery->npart,
 														 delivery->part));
-			values[3] = CStringGetTextDatum(look->resequencer->targets[lane->target - 1]);
-			values[4] = CStringGetTextDatum(spool_delivery_state_name(delivery->state));
+			values[3] = CStringGetTextDatum(target);
+			values[4] = CStringGetTextDatum(state);
 			nulls[5] = reason == NULL;
 			values[5] = nulls[5] ? (Datum) 0 : CStringGetTextDatum(reason);
 			values[6] = BoolGetDatum(live);

@@ -214,8 +214,8 @@ step_end(Step *step)
 static bool
 step_full(const Step *step)
 {
-	return (step->walk.left && !step->moves) || step->nkeys >= STEP_KEYS || step->nrows >= STEP_ROWS ||
-		step->nbytes >= STEP_BYTES;
+	return (step->walk.left && !step->moves) || step->nkeys >= STEP_KEYS ||
+		step->nrows >= STEP_ROWS || step->nbytes >= STEP_BYTES;
 }
 
 /* The next key that the segment has index entries of, or the end. */

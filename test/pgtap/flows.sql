@@ -142,7 +142,7 @@ SELECT is((SELECT count(*) FROM spool.ls('many sequence', max_rows => 5)), 5::bi
 CREATE FUNCTION pg_temp.stored(queue text) RETURNS bigint LANGUAGE sql AS $$SELECT count(*) FROM spool.store s JOIN spool.stream t ON t.id = s.stream JOIN spool.queue q ON q.id = t.queue WHERE q.name = $1$$;
 SELECT is(pg_temp.stored('many sequence'), 100000::bigint, 'F84: consumed packets stay where they are');
 SELECT is((SELECT count(*) FROM unnest('{sequence,timestamp,none}'::text[]) o, spool.take('many ' || o, 90000)), 270000::bigint, 'F84: most of them are taken');
-CALL pg_temp.maintain(2);
+CALL pg_temp.maintain(5);
 SELECT is(pg_temp.stored('many sequence'), 9900::bigint, 'F84: maintain removes consumed packets, not those that wait');
 SELECT is((SELECT count(*) FROM spool.take('many sequence', 3) WHERE seq BETWEEN 90101 AND 90103), 3::bigint, 'F84: the stream goes on');
 SELECT is((SELECT count(*) FROM (SELECT FROM spool.state GROUP BY consumer, stream HAVING count(*) > 2) s), 0::bigint, 'F84: old states are removed');
@@ -152,5 +152,5 @@ SELECT is(spool.seq(spool.prepare('flow sender', 'x')), 51::bigint, 'F84: which 
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue ~ '^(flow|few|many|stuck)' \g /dev/null
 DROP SCHEMA flows_test CASCADE;
-CALL pg_temp.maintain(2);
+CALL pg_temp.maintain(5);
 CALL pg_temp.maintained();
