@@ -212,6 +212,7 @@ add_step(SpoolSteps *steps, int place, SpoolStep *step)
 			(steps->n - place) * sizeof(SpoolStep *));
 	steps->steps[place] = step;
 	steps->n++;
+	steps->complete = false;
 }
 
 /* Add a number that was read, unless it is in memory. */
@@ -220,16 +221,10 @@ take_number(SpoolWay *way, const SpoolNumber *number)
 {
 	SpoolSteps *steps = number_in_memory(way, number->sn);
 
-	if (steps != NULL)
-		return steps;
-	steps = add_number(way, number->sn);
-	for (int i = 0; i < number->n; i++)
+	if (steps == NULL)
 	{
-		SpoolStep  *step = palloc(sizeof(SpoolStep));
-
-		step->delivery = number->deliveries[i];
-		step->changed = false;
-		add_step(steps, i, step);
+		steps = add_number(way, number->sn);
+		spool_steps_take(steps, number);
 	}
 	return steps;
 }
@@ -239,18 +234,14 @@ SpoolSteps *
 spool_way_number(SpoolReseqCall *call, SpoolWay *way, int64 sn)
 {
 	SpoolSteps *steps = number_in_memory(way, sn);
-	SpoolNumber number;
 
-	if (steps != NULL)
-		return steps;
-	if (sn <= way->lane.high)
+	if (steps == NULL)
 	{
-		spool_deliveries_seek(&call->tables, way->lane.key, way->lane.target,
-							  sn, sn, ForwardScanDirection);
-		if (spool_deliveries_next(&call->tables, &number))
-			return take_number(way, &number);
+		steps = add_number(way, sn);
+		if (sn <= way->lane.high)
+			spool_steps_read(call, &way->lane, steps);
 	}
-	return add_number(way, sn);
+	return steps;
 }
 
 /* Read all numbers from one on. */
@@ -319,6 +310,26 @@ step_place(const SpoolSteps *steps, int npart, const int32 *part, bool *found)
 			high = middle;
 	}
 	return high;
+}
+
+/* Take over deliveries as they were read, those that are known as they are now. */
+void
+spool_steps_take(SpoolSteps *steps, const SpoolNumber *number)
+{
+	for (int i = 0; i < number->n; i++)
+	{
+		const SpoolDelivery *delivery = &number->deliveries[i];
+		bool		found;
+		int			place = step_place(steps, delivery->npart, delivery->part,
+									   &found);
+
+		if (!found)
+			add_step(steps, place, palloc(sizeof(SpoolStep)));
+		else if (steps->steps[place]->delivery.parts != delivery->parts)
+			steps->complete = false;
+		steps->steps[place]->delivery = *delivery;
+		steps->steps[place]->changed = false;
+	}
 }
 
 /* The delivery of a part, or of the whole if npart is 0; NULL if none is. */
@@ -464,4 +475,5 @@ spool_reseq_finish(SpoolReseqCall *call)
 		array[foreach_current_index(cell)] = lfirst(cell);
 	spool_deliveries_append(array, list_length(deliveries));
 	spool_lanes_append(lanes, n);
+	spool_steps_leave(call);
 }

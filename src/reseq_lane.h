@@ -28,6 +28,7 @@ typedef struct SpoolSteps
 	int			n;
 	int			space;
 	SpoolStep **steps;			/* by part; the whole comes first */
+	bool		complete;		/* found to be; false if nobody looked */
 } SpoolSteps;
 
 /* A lane that a verb works on; its key is locked. */
@@ -70,6 +71,7 @@ extern SpoolPlace spool_way_place(const SpoolWay *way, int64 sn);
 extern SpoolSteps *spool_way_number(SpoolReseqCall *call, SpoolWay *way,
 									int64 sn);
 extern void spool_way_load(SpoolReseqCall *call, SpoolWay *way, int64 from);
+extern void spool_steps_take(SpoolSteps *steps, const SpoolNumber *number);
 extern SpoolStep *spool_steps_find(const SpoolSteps *steps, int npart,
 								   const int32 *part);
 extern SpoolStep *spool_way_add(SpoolReseqCall *call, SpoolWay *way,
@@ -80,6 +82,11 @@ extern void spool_way_set(SpoolReseqCall *call, SpoolWay *way,
 extern bool spool_steps_live(const SpoolSteps *steps);
 extern int64 spool_way_next_below(SpoolReseqCall *call, SpoolWay *way,
 								  int64 sn);
+
+/* reseq_recall.c */
+extern void spool_steps_read(SpoolReseqCall *call, const SpoolLane *lane,
+							 SpoolSteps *steps);
+extern void spool_steps_leave(const SpoolReseqCall *call);
 
 /* reseq_end.c */
 extern TimestampTz spool_reseq_due_of(const SpoolResequencer *resequencer,
@@ -100,12 +107,12 @@ extern int64 spool_way_expire(SpoolReseqCall *call, SpoolWay *way);
 extern SpoolStep *spool_way_candidate(SpoolReseqCall *call, SpoolWay *way);
 
 /* reseq_tree.c */
-extern bool spool_tree_complete(const SpoolSteps *steps);
+extern bool spool_tree_complete(SpoolSteps *steps);
 extern bool spool_tree_cut(const SpoolSteps *steps);
 extern bool spool_tree_arrived(const SpoolSteps *steps, const SpoolStep *but);
 extern bool spool_tree_turn(const SpoolSteps *steps, const SpoolStep *step);
 extern bool spool_tree_failed(const SpoolSteps *steps);
 extern bool spool_tree_begun(const SpoolSteps *steps);
-extern bool spool_tree_over(const SpoolSteps *steps);
+extern bool spool_tree_over(SpoolSteps *steps);
 
 #endif							/* SPOOL_RESEQ_LANE_H */

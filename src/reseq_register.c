@@ -251,6 +251,7 @@ register_again(SpoolReseqCall *call, SpoolWay *way,
 	{
 		spool_way_set(call, way, step, DELIVERY_SPLIT, NULL);
 		step->delivery.parts = registration->parts;
+		steps->complete = false;
 		way->lane.trees = true;
 		tree_due(call, way, steps);
 	}

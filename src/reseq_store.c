@@ -59,6 +59,8 @@ enum
 
 static void read_lane(const SpoolPart *part, SpoolLane *lane);
 static void fill_lane(Datum *values, bool *nulls, const SpoolLane *lane);
+static void seek(SpoolReseqTables *tables, int64 key, int32 target,
+				 ScanKey keys, ScanDirection direction);
 static bool load(SpoolReseqTables *tables, int segment);
 static bool next_sn(SpoolReseqTables *tables, int64 *sn);
 static int64 loaded_sn(SpoolReseqTables *tables, int segment);
@@ -267,6 +269,26 @@ spool_lanes_append(SpoolLane *const *lanes, int n)
 	spool_hint_upkeep();
 }
 
+/* Begin a scan of deliveries of a lane by two more of the index's columns. */
+static void
+seek(SpoolReseqTables *tables, int64 key, int32 target, ScanKey keys,
+	 ScanDirection direction)
+{
+	ScanKeyInit(&keys[0], DELIVERY_KEY, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(key));
+	ScanKeyInit(&keys[1], DELIVERY_TARGET, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(target));
+	spool_snapshot_renew(&tables->newest);
+	tables->serial = tables->newest.serial;
+	tables->direction = direction;
+	for (int i = 0; i < SPOOL_SEGMENTS; i++)
+	{
+		tables->loaded[i] = false;
+		tables->done[i] = !spool_part_seek(&tables->deliveries[i],
+										   &tables->newest, keys, 4);
+	}
+}
+
 /*
  * Scan the deliveries of a lane, of numbers from one to another, in one or the
  * other direction, with the newest snapshot.  Ends at the next seek, and when
@@ -278,24 +300,25 @@ spool_deliveries_seek(SpoolReseqTables *tables, int64 key, int32 target,
 {
 	ScanKeyData keys[4];
 
-	ScanKeyInit(&keys[0], DELIVERY_KEY, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(key));
-	ScanKeyInit(&keys[1], DELIVERY_TARGET, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(target));
 	ScanKeyInit(&keys[2], DELIVERY_SN, BTGreaterEqualStrategyNumber, F_INT8GE,
 				Int64GetDatum(from));
 	ScanKeyInit(&keys[3], DELIVERY_SN, BTLessEqualStrategyNumber, F_INT8LE,
 				Int64GetDatum(to));
-	spool_snapshot_renew(&tables->newest);
-	tables->serial = tables->newest.serial;
-	tables->direction = direction;
-	for (int i = 0; i < SPOOL_SEGMENTS; i++)
-	{
-		tables->loaded[i] = false;
-		tables->done[i] = !spool_part_seek(&tables->deliveries[i],
-										   &tables->newest, keys,
-										   lengthof(keys));
-	}
+	seek(tables, key, target, keys, direction);
+}
+
+/* The same for the rows of one number with higher versions than a given one. */
+void
+spool_deliveries_seek_newer(SpoolReseqTables *tables, int64 key, int32 target,
+							int64 sn, int64 version)
+{
+	ScanKeyData keys[4];
+
+	ScanKeyInit(&keys[2], DELIVERY_SN, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(sn));
+	ScanKeyInit(&keys[3], DELIVERY_VERSION, BTGreaterStrategyNumber, F_INT8GT,
+				Int64GetDatum(version));
+	seek(tables, key, target, keys, ForwardScanDirection);
 }
 
 /* Have the next row of a segment in its slot; false at the end. */

@@ -100,6 +100,8 @@ extern void spool_lanes_append(SpoolLane *const *lanes, int n);
 extern void spool_deliveries_seek(SpoolReseqTables *tables, int64 key,
 								  int32 target, int64 from, int64 to,
 								  ScanDirection direction);
+extern void spool_deliveries_seek_newer(SpoolReseqTables *tables, int64 key,
+										int32 target, int64 sn, int64 version);
 extern bool spool_deliveries_next(SpoolReseqTables *tables,
 								  SpoolNumber *number);
 extern void spool_deliveries_append(SpoolDelivery *const *deliveries, int n);

@@ -12,35 +12,64 @@
 
 #include "reseq_lane.h"
 
-static bool complete_below(const SpoolSteps *steps, int npart,
-						   const int32 *part);
+static bool is_below(const SpoolSteps *steps, int place,
+					 const SpoolDelivery *node);
+static bool complete_at(const SpoolSteps *steps, int *place);
 
-/* Whether all declared parts of a node are registered, theirs included. */
+/* Whether there is a part in a place, and it is of a node's tree. */
 static bool
-complete_below(const SpoolSteps *steps, int npart, const int32 *part)
+is_below(const SpoolSteps *steps, int place, const SpoolDelivery *node)
 {
-	SpoolStep  *node = spool_steps_find(steps, npart, part);
-	int32	   *path;
+	const SpoolDelivery *part;
 
-	if (node == NULL)
+	if (place >= steps->n)
 		return false;
-	path = palloc((npart + 1) * sizeof(int32));
-	if (npart > 0)
-		memcpy(path, part, npart * sizeof(int32));
-	for (int i = 1; i <= node->delivery.parts; i++)
+	part = &steps->steps[place]->delivery;
+	return part->npart > node->npart &&
+		(node->npart == 0 ||
+		 memcmp(part->part, node->part, node->npart * sizeof(int32)) == 0);
+}
+
+/*
+ * Whether all declared parts of the node in a place are registered, theirs
+ * included; *place is behind all of them then.
+ */
+static bool
+complete_at(const SpoolSteps *steps, int *place)
+{
+	const SpoolDelivery *node = &steps->steps[(*place)++]->delivery;
+
+	for (int i = 1; i <= node->parts; i++)
 	{
-		path[npart] = i;
-		if (!complete_below(steps, npart + 1, path))
+		const SpoolDelivery *part;
+
+		if (!is_below(steps, *place, node))
+			return false;
+		part = &steps->steps[*place]->delivery;
+		if (part->npart > node->npart + 1 || part->part[node->npart] != i ||
+			!complete_at(steps, place))
 			return false;
 	}
+	while (is_below(steps, *place, node))
+		(*place)++;				/* passed undeclared */
 	return true;
 }
 
 /* Whether a number is all there, as far as is waited for. */
 bool
-spool_tree_complete(const SpoolSteps *steps)
+spool_tree_complete(SpoolSteps *steps)
 {
-	return spool_tree_cut(steps) || complete_below(steps, 0, NULL);
+	SpoolStep  *whole = spool_steps_find(steps, 0, NULL);
+	int			place = 0;
+
+	if (whole == NULL)
+		return false;
+	if (whole->delivery.parts < 0)
+		return true;
+	if (!steps->complete)
+		steps->complete = steps->n > whole->delivery.parts &&
+			complete_at(steps, &place);
+	return steps->complete;
 }
 
 /* Whether what is missing of a number is not waited for any more. */
@@ -105,7 +134,7 @@ spool_tree_begun(const SpoolSteps *steps)
 
 /* Whether nothing of a number can come any more, or need be waited for. */
 bool
-spool_tree_over(const SpoolSteps *steps)
+spool_tree_over(SpoolSteps *steps)
 {
 	for (int i = 0; i < steps->n; i++)
 	{

@@ -114,6 +114,23 @@ is(sql("SELECT deliver('committed', 1)"), 'duplicate, repeat', 'and a repeat say
 is(written('undone'), '', 'R60: rolled back: it was not');
 is(sql("SELECT deliver('undone', 1)"), 'pass', 'and passes now');
 
+# ---- a tree that was read in it --------------------------------------------
+sub parts
+{
+	my ($verb, @parts) = @_;
+	return join('; ', map { "SELECT (spool.$verb('trees', 'k', 1, part => ARRAY[$_])).verdict" } @parts);
+}
+sql(q{SELECT spool.create_resequencer('trees'); SELECT spool.register('trees', 'k', 1, parts => 3)});
+my $reader = $node->background_psql('postgres', on_error_stop => 0);
+is( $reader->query_safe("BEGIN;\n" . join(";\n", map { parts($_, 1) } 'register', 'resequence', 'unregister')),
+	"current\nwait\nunregistered", 'R60: a part came and was taken back');
+$reader->query_safe("PREPARE TRANSACTION 'tree'");
+sql("ROLLBACK PREPARED 'tree'");
+is(sql(parts('register', 2, 3) . ';' . parts('resequence', 2, 3)), "current\ncurrent\nwait\nwait", 'R60: rolled back: others come');
+is($reader->query(parts('resequence', 1)), '', 'R60: who prepared it does not know the part');
+like($reader->{stderr}, qr/is not registered/, 'R60: which is not registered');
+$reader->quit;
+
 # ---- between pass and commit -----------------------------------------------
 foreach my $how ('kill', 'stop', 'terminate')
 {

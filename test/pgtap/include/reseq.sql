@@ -20,9 +20,11 @@ LANGUAGE sql AS $$
       FROM unnest(words) word
 $$;
 
--- Makes all that a resequencer knows older.
+-- Makes all that a resequencer knows older.  Rows never change but here, so the
+-- trees that this backend has read must be forgotten: a rollback does that.
 CREATE FUNCTION pg_temp.age(name text, by interval) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE spool.reseq_delivery d SET registered_at = d.registered_at - age.by, since = d.since - age.by
       FROM spool.reseq_key k JOIN spool.resequencer r ON r.id = k.resequencer
      WHERE k.id = d.key AND r.name = age.name;
@@ -32,7 +34,11 @@ LANGUAGE sql AS $$
     UPDATE spool.reseq_key k SET suspended_since = k.suspended_since - age.by, resumed_at = k.resumed_at - age.by
       FROM spool.resequencer r WHERE r.id = k.resequencer AND r.name = age.name;
     UPDATE spool.reseq_expired e SET upto = e.upto - age.by, tree_upto = e.tree_upto - age.by FROM spool.resequencer r WHERE r.id = e.resequencer AND r.name = age.name;
-$$;
+    BEGIN
+        RAISE 'forget';
+    EXCEPTION WHEN raise_exception THEN NULL;
+    END;
+END $$;
 
 -- What is seen.  In the looks at rows, k 3{2}T is part {2} of number 3 of key k for target T, which is left out if it is the default.
 CREATE FUNCTION pg_temp.label(key text, sn bigint, part int[], target text) RETURNS text
