@@ -138,10 +138,11 @@ spool_reseq_key_find(SpoolReseqKeys *keys, text *name, Snapshot snapshot,
 void
 spool_reseq_walk(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
 {
-	StrategyNumber strategy = name ? BTEqualStrategyNumber :
-		BTGreaterStrategyNumber;
+	StrategyNumber strategy = BTGreaterStrategyNumber;
 	ScanKeyData scankeys[2];
 
+	if (name != NULL)
+		strategy = BTEqualStrategyNumber;
 	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(keys->resequencer));
 	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY, strategy,
