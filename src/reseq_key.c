@@ -134,18 +134,21 @@ spool_reseq_key_find(SpoolReseqKeys *keys, text *name, Snapshot snapshot,
 	return found;
 }
 
-/* Walk over all keys in the order of their bytes. */
+/* Walk over all keys in the order of their bytes, or to the one of a name. */
 void
-spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot)
+spool_reseq_walk(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
 {
+	StrategyNumber strategy = BTGreaterStrategyNumber;
 	ScanKeyData scankeys[2];
 
+	if (name != NULL)
+		strategy = BTEqualStrategyNumber;
 	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(keys->resequencer));
-	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY,
-						   BTGreaterStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXT_GT,
-						   PointerGetDatum(cstring_to_text("")));
+	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY, strategy,
+						   InvalidOid, C_COLLATION_OID,
+						   name ? F_TEXTEQ : F_TEXT_GT,
+						   PointerGetDatum(name ? name : cstring_to_text("")));
 	keys->desc->xs_snapshot = snapshot;
 	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
 }

@@ -53,7 +53,8 @@ extern bool spool_reseq_key_find(SpoolReseqKeys *keys, text *name,
 								 Snapshot snapshot, SpoolReseqKey *key);
 extern bool spool_reseq_key_lock(SpoolReseqKeys *keys, text *name,
 								 LockWaitPolicy wait, SpoolReseqKey *key);
-extern void spool_reseq_walk(SpoolReseqKeys *keys, Snapshot snapshot);
+extern void spool_reseq_walk(SpoolReseqKeys *keys, text *name,
+							 Snapshot snapshot);
 extern bool spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key);
 extern uint64 spool_reseq_key_names(SpoolPlan *plan, Datum *values,
 									text ***names);

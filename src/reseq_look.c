@@ -3,7 +3,8 @@
  *	  Looking at resequencers: the rows of their views.
  *
  * A look takes no lock and reads with the statement's snapshot.  It costs some
- * looks into indexes for each key, whatever is registered.
+ * looks into indexes for each key, whatever is registered.  The views ask for
+ * one key at a time, so that a condition on the key is one on its index.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -41,7 +42,8 @@ typedef void (*Visit) (Look *look, const SpoolReseqKey *key,
 					   const SpoolLane *lane);
 
 static void walk(FunctionCallInfo fcinfo, Visit visit);
-static void walk_keys(Look *look, Visit visit);
+static void visit_key(Look *look, const SpoolReseqKey *key, Visit visit);
+static void walk_keys(Look *look, text *name, Visit visit);
 static bool oldest_live(Look *look, const SpoolLane *lane,
 						TimestampTz *oldest);
 static void visit_lane(Look *look, const SpoolReseqKey *key,
@@ -49,13 +51,18 @@ static void visit_lane(Look *look, const SpoolReseqKey *key,
 static void visit_deliveries(Look *look, const SpoolReseqKey *key,
 							 const SpoolLane *lane);
 
-/* Visit the lanes of all keys of a resequencer that may be read. */
+/*
+ * Arguments (resequencer, of_key): visit the lanes of a key, or of all keys if
+ * it is NULL, of a resequencer that may be read.
+ */
 static void
 walk(FunctionCallInfo fcinfo, Visit visit)
 {
 	Look		look;
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0))
+		return;
 	memset(&look, 0, sizeof(look));
 	look.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	AcceptInvalidationMessages();	/* no lock is taken that would */
@@ -67,7 +74,7 @@ walk(FunctionCallInfo fcinfo, Visit visit)
 	spool_read_with(GetActiveSnapshot());
 	PG_TRY();
 	{
-		walk_keys(&look, visit);
+		walk_keys(&look, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1), visit);
 	}
 	PG_FINALLY();
 	{
@@ -76,37 +83,43 @@ walk(FunctionCallInfo fcinfo, Visit visit)
 	PG_END_TRY();
 }
 
+/* Visit the lanes of a key. */
 static void
-walk_keys(Look *look, Visit visit)
+visit_key(Look *look, const SpoolReseqKey *key, Visit visit)
+{
+	for (int i = 1; i <= look->resequencer->ntargets; i++)
+	{
+		SpoolLane	lane;
+
+		if (!spool_lane_read(&look->tables, key->id, i, &lane))
+		{
+			if (key->suspended == NULL)
+				continue;
+			spool_lane_init(&lane, key->id, i);
+			lane.since = key->suspended_since;
+		}
+		visit(look, key, &lane);
+	}
+}
+
+static void
+walk_keys(Look *look, text *name, Visit visit)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "spool key",
 												  ALLOCSET_DEFAULT_SIZES);
-	int			ntargets = look->resequencer->ntargets;
 	SpoolReseqKey key;
 	MemoryContext old;
 
 	spool_reseq_keys_open(&look->keys, look->resequencer->id,
 						  AccessShareLock);
 	spool_reseq_open(&look->tables);
-	spool_reseq_walk(&look->keys, spool_newest_snapshot());
+	spool_reseq_walk(&look->keys, name, spool_newest_snapshot());
 	old = MemoryContextSwitchTo(context);
 	while (spool_reseq_walk_next(&look->keys, &key))
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (int i = 1; i <= ntargets; i++)
-		{
-			SpoolLane	lane;
-
-			if (!spool_lane_read(&look->tables, key.id, i, &lane))
-			{
-				if (key.suspended == NULL)
-					continue;
-				spool_lane_init(&lane, key.id, i);
-				lane.since = key.suspended_since;
-			}
-			visit(look, &key, &lane);
-		}
+		visit_key(look, &key, visit);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(old);
@@ -187,7 +200,7 @@ visit_lane(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 						 values, nulls);
 }
 
-/* lane_stats(resequencer): a row for each key and target */
+/* lane_stats(resequencer, of_key): a row for each key and target */
 Datum
 spool_lane_stats(PG_FUNCTION_ARGS)
 {
@@ -241,7 +254,7 @@ visit_deliveries(Look *look, const SpoolReseqKey *key, const SpoolLane *lane)
 		}
 }
 
-/* registration_rows(resequencer): a row for each delivery that is known */
+/* registration_rows(resequencer, of_key): a row for each delivery that is known */
 Datum
 spool_registration_rows(PG_FUNCTION_ARGS)
 {

@@ -78,7 +78,7 @@ CREATE TABLE spool.reseq_delivery (
 COMMENT ON TABLE spool.reseq_delivery IS 'appended states of deliveries: numbers, or parts of them, for one target; of each the row with the highest version holds; at or below their lane''s applied number: what is over';
 COMMENT ON COLUMN spool.reseq_delivery.version IS 'of the lane''s state that was written with it';
 COMMENT ON COLUMN spool.reseq_delivery.state IS 'small letters are live: r = registered, w = waiting, k = parked, p = passed, n = split; A = applied, S = suppressed, D = dead, E = expired, U = unregistered';
-COMMENT ON COLUMN spool.reseq_delivery.since IS 'when it was registered, while it waits; else when it passed or ended';
+COMMENT ON COLUMN spool.reseq_delivery.since IS 'when it passed or ended, else when it was registered';
 COMMENT ON COLUMN spool.reseq_delivery.parts IS 'parts that were declared; 0 = not split, negative: cut, those that are missing are not waited for';
 COMMENT ON COLUMN spool.reseq_delivery.part IS 'path of a part; NULL = the whole';
 

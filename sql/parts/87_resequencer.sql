@@ -108,3 +108,11 @@ SELECT r.name AS resequencer, r.owner, r.targets, r.targets_by, r.supersede,
   FROM spool.resequencer r
  WHERE spool.has_resequencer_privilege(r.name, 'any');
 COMMENT ON VIEW spool.resequencers IS 'resequencers on which the current user holds any privilege, with their options';
+COMMENT ON COLUMN spool.resequencers.targets_by IS 'SQL expression over key that gives the targets of a registration that names none; NULL = all';
+COMMENT ON COLUMN spool.resequencers.deadline IS 'how long a delivery lives after its registration, and again after its pass';
+COMMENT ON COLUMN spool.resequencers.retention IS 'how long a key is remembered when nothing of it is live';
+COMMENT ON COLUMN spool.resequencers.max_suppressed IS 'every so many calls that a higher number holds up, one passes; 0 = no such valve';
+COMMENT ON COLUMN spool.resequencers.max_suppress_age IS 'one passes when this has lasted for so long; 0 = no such valve';
+COMMENT ON COLUMN spool.resequencers.tree_timeout IS 'how long the parts of a number are waited for; 0 = the deadline';
+COMMENT ON COLUMN spool.resequencers.enabled IS 'false: everything passes, and is counted';
+COMMENT ON COLUMN spool.resequencers.acl IS 'r = read, a = write, X = process, C = admin';

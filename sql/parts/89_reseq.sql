@@ -165,6 +165,7 @@ COMMENT ON FUNCTION spool.expire IS 'ends deliveries whose deadline is over, ret
 
 CREATE FUNCTION spool.lane_stats(
     resequencer         pg_catalog.text,
+    of_key              pg_catalog.text DEFAULT NULL,
     OUT key             pg_catalog.text,
     OUT epoch           pg_catalog.int4,
     OUT target          pg_catalog.text,
@@ -192,11 +193,11 @@ CREATE FUNCTION spool.lane_stats(
     OUT pid             pg_catalog.int4,
     OUT prepared        pg_catalog.xid
 ) RETURNS SETOF pg_catalog.record
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_lane_stats';
-COMMENT ON FUNCTION spool.lane_stats IS 'the rows of spool.stat_keys for one resequencer, and counts; not to be called directly';
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'spool_lane_stats';
+COMMENT ON FUNCTION spool.lane_stats IS 'the rows of spool.stat_keys for one resequencer, or one key of it, and counts; not to be called directly';
 
 CREATE VIEW spool.stat_keys WITH (security_barrier) AS
-SELECT r.name AS resequencer, s.key, s.target, s.epoch, s.applied, s.latest,
+SELECT r.name AS resequencer, k.key, s.target, s.epoch, s.applied, s.latest,
        s.live, s.parked,
        CASE WHEN s.suspended IS NOT NULL THEN 'suspended'
             WHEN s.passed IS NOT NULL THEN 'passed'
@@ -206,21 +207,28 @@ SELECT r.name AS resequencer, s.key, s.target, s.epoch, s.applied, s.latest,
        s.suspended AS reason, s.blocking, s.run, s.oldest,
        COALESCE(s.suspended_since, s.since) AS since, s.pid, p.gid
   FROM spool.resequencer r
- CROSS JOIN LATERAL spool.lane_stats(r.name) s
+  JOIN spool.reseq_key k ON k.resequencer = r.id
+ CROSS JOIN LATERAL spool.lane_stats(r.name, k.key) s
   LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = s.prepared
  WHERE spool.has_resequencer_privilege(r.name, 'read');
-COMMENT ON VIEW spool.stat_keys IS 'keys and targets of resequencers that the current user may read';
+COMMENT ON VIEW spool.stat_keys IS 'keys and targets of resequencers that the current user may read; a condition on key is fast';
+COMMENT ON COLUMN spool.stat_keys.epoch IS 'how often the key was reset';
 COMMENT ON COLUMN spool.stat_keys.applied IS 'the highest number that was delivered; nothing below passes';
 COMMENT ON COLUMN spool.stat_keys.latest IS 'the highest number registered';
 COMMENT ON COLUMN spool.stat_keys.live IS 'deliveries that have not ended';
+COMMENT ON COLUMN spool.stat_keys.parked IS 'live ones that wait for a newer one to end';
+COMMENT ON COLUMN spool.stat_keys.state IS 'suspended, passed (to be acknowledged, or parts of it are going), live or idle';
+COMMENT ON COLUMN spool.stat_keys.reason IS 'why the key is suspended';
 COMMENT ON COLUMN spool.stat_keys.blocking IS 'the number whose failure suspended the key';
 COMMENT ON COLUMN spool.stat_keys.run IS 'calls superseded since the last pass';
 COMMENT ON COLUMN spool.stat_keys.oldest IS 'when the lowest live number was registered';
+COMMENT ON COLUMN spool.stat_keys.since IS 'when the key was suspended, else of the last change';
 COMMENT ON COLUMN spool.stat_keys.pid IS 'process whose open transaction has the key locked';
 COMMENT ON COLUMN spool.stat_keys.gid IS 'prepared transaction that has the key locked';
 
 CREATE FUNCTION spool.registration_rows(
     resequencer       pg_catalog.text,
+    of_key            pg_catalog.text DEFAULT NULL,
     OUT key           pg_catalog.text,
     OUT sn            pg_catalog.int8,
     OUT part          pg_catalog.int4[],
@@ -232,18 +240,22 @@ CREATE FUNCTION spool.registration_rows(
     OUT since         pg_catalog.timestamptz,
     OUT deadline      pg_catalog.timestamptz
 ) RETURNS SETOF pg_catalog.record
-LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'spool_registration_rows';
-COMMENT ON FUNCTION spool.registration_rows IS 'the rows of spool.registrations for one resequencer; not to be called directly';
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'spool_registration_rows';
+COMMENT ON FUNCTION spool.registration_rows IS 'the rows of spool.registrations for one resequencer, or one key of it; not to be called directly';
 
 CREATE VIEW spool.registrations WITH (security_barrier) AS
-SELECT r.name AS resequencer, x.key, x.sn, x.part, x.target, x.state,
+SELECT r.name AS resequencer, k.key, x.sn, x.part, x.target, x.state,
        x.reason, x.live, x.registered_at, x.since, x.deadline
   FROM spool.resequencer r
- CROSS JOIN LATERAL spool.registration_rows(r.name) x
+  JOIN spool.reseq_key k ON k.resequencer = r.id
+ CROSS JOIN LATERAL spool.registration_rows(r.name, k.key) x
  WHERE spool.has_resequencer_privilege(r.name, 'read');
-COMMENT ON VIEW spool.registrations IS 'deliveries above the applied number of their key and target, of resequencers that the current user may read: live ones, and how others ended';
-COMMENT ON COLUMN spool.registrations.since IS 'when it came into this state';
-COMMENT ON COLUMN spool.registrations.deadline IS 'when it ends by itself';
+COMMENT ON VIEW spool.registrations IS 'deliveries above the applied number of their key and target, of resequencers that the current user may read: live ones, and how others ended; a condition on key is fast';
+COMMENT ON COLUMN spool.registrations.part IS 'path of a part; NULL = the whole';
+COMMENT ON COLUMN spool.registrations.state IS 'registered, waiting, parked, passed or split; ended: applied, suppressed, dead, expired or unregistered';
+COMMENT ON COLUMN spool.registrations.reason IS 'why it waits, or ended';
+COMMENT ON COLUMN spool.registrations.since IS 'when it passed or ended, else when it was registered';
+COMMENT ON COLUMN spool.registrations.deadline IS 'when it ends by itself; NULL while its key is suspended, and when it has ended';
 
 CREATE VIEW spool.stat_resequencers WITH (security_barrier) AS
 SELECT r.name AS resequencer,
@@ -295,8 +307,10 @@ COMMENT ON COLUMN spool.stat_resequencers.registered IS 'applied + suppressed + 
 COMMENT ON COLUMN spool.stat_resequencers.parked IS 'live ones that wait for a newer one to end';
 COMMENT ON COLUMN spool.stat_resequencers.duplicates IS 'calls that were repeated, or came too late';
 COMMENT ON COLUMN spool.stat_resequencers.forced IS 'passed though superseded: by the valve, or while disabled';
-COMMENT ON COLUMN spool.stat_resequencers.oldest IS 'when the oldest live one was registered';
+COMMENT ON COLUMN spool.stat_resequencers.oldest IS 'the earliest of spool.stat_keys.oldest';
 COMMENT ON COLUMN spool.stat_resequencers.lost IS 'times that the newest of a key failed and none was left to pass';
+COMMENT ON COLUMN spool.stat_resequencers.keys IS 'keys that are remembered';
+COMMENT ON COLUMN spool.stat_resequencers.suspended IS 'keys that are suspended';
 
 -- Of queues and of resequencers.  The union is wrapped, as that of claims.
 CREATE VIEW spool.dead_letters WITH (security_barrier) AS
@@ -317,3 +331,7 @@ SELECT l.source, l.name, l.stream, l.seq, l.target, l.packet_id, l.reason,
           JOIN spool.resequencer r ON r.id = d.resequencer
          WHERE spool.has_resequencer_privilege(r.name, 'read')) l;
 COMMENT ON VIEW spool.dead_letters IS 'packets that will not run unless redriven: failed for good, late, passed over, discarded; and what resequencers could not deliver or decide';
+COMMENT ON COLUMN spool.dead_letters.source IS 'queue or resequencer';
+COMMENT ON COLUMN spool.dead_letters.name IS 'of the queue or resequencer';
+COMMENT ON COLUMN spool.dead_letters.stream IS 'the stream, or the key';
+COMMENT ON COLUMN spool.dead_letters.seq IS 'the number; NULL if a call gave none';

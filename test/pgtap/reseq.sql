@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(274);
+SELECT plan(277);
 
 \ir include/reseq.sql
 
@@ -268,6 +268,14 @@ SELECT results_eq($$SELECT verdict, count(*) FROM spool.register_many('many', AR
 SELECT results_eq($$SELECT verdict, count(*), bool_and(key = 'k' || md5(sn::text)), bool_and(sn = ordinality) FROM spool.resequence_many('many', ARRAY(SELECT 'k' || md5(n::text) FROM generate_series(1, 1000) n), ARRAY(SELECT n::bigint FROM generate_series(1, 1000) n), 'b') WITH ORDINALITY GROUP BY 1$$,
     $$VALUES ('pass', 1000::bigint, true, true)$$, 'resequence_many: 1,000 keys');
 SELECT is((SELECT concat_ws(' ', registered, applied, live, keys) FROM spool.stat_resequencers WHERE resequencer = 'many'), '2006 1004 1000 1003', 'I5: all are counted');
+-- Views of 1,000 keys find one by the index of keys.
+CREATE FUNCTION pg_temp.plan_of(statement text) RETURNS SETOF text
+LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || statement; END $$;
+SET LOCAL enable_seqscan = off;
+SELECT ok(EXISTS (SELECT FROM pg_temp.plan_of(format($$SELECT * FROM spool.%s WHERE resequencer = 'many' AND key = 'm'$$, view)) line WHERE line LIKE '%Index Cond:%(key = ''m''::text)%'), 'views: a condition on the key of ' || view)
+  FROM unnest('{stat_keys,registrations}'::text[]) view;
+RESET enable_seqscan;
+SELECT is(string_agg(concat_ws(' ', target, applied, live), ', ' ORDER BY target), 'a 3 0', 'views: of one key') FROM spool.stat_keys WHERE resequencer = 'many' AND key = 'm';
 SELECT spool.create_resequencer('outlets', on_unregistered => 'wait', on_invalid => 'dead'), spool.register('outlets', 'k', 1) \g /dev/null
 SELECT is((SELECT string_agg(concat_ws(' ', coalesce(left(r.key, 3), '-'), coalesce(r.sn::text, '-'), r.verdict, r.reason), ', ' ORDER BY r.ordinality) FROM spool.resequence_many('outlets', ARRAY['k', NULL, '', 'k', 'k', 'n', repeat('x', 2000)], '{1,1,1,NULL,-1,1,1}') WITH ORDINALITY r),
     'k 1 pass, - 1 dead invalid,  1 dead invalid, k - dead invalid, k -1 dead invalid, n 1 wait not registered, xxx 1 dead invalid', 'R20: resequence_many: to outlets');

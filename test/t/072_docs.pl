@@ -25,14 +25,16 @@ sub chapter
 	return $chapter;
 }
 
-# The statements of its SQL blocks, each with the output that is shown below it.
-# A statement begins with a capital word or a backslash, a row with neither.
+# The statements of its SQL blocks, each with the output that is shown below it,
+# in the block or in one that follows at once.  A statement begins with a capital
+# word or a backslash, a row with neither.
 sub statements
 {
 	my ($text) = @_;
 	my @statements;
-	foreach my $block ($text =~ /^```sql\n(.*?)^```/msg)
+	foreach my $block ($text =~ /^```sql\n(.*?^```\n(?:```\n.*?^```\n)?)/msg)
 	{
+		$block =~ s/^```\n//mg;
 		my $open = 0;
 		my $quoted = 0;
 		foreach my $line (split /^/, $block)
