@@ -118,6 +118,7 @@ int
 spool_reseq_part(ArrayType *array, int32 **part)
 {
 	int			depth = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	Datum	   *numbers;
 
 	if (array_contains_nulls(array))
 		ereport(ERROR,
@@ -128,12 +129,17 @@ spool_reseq_part(ArrayType *array, int32 **part)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("part must be a path of at most %d numbers",
 						MAX_DEPTH)));
-	*part = (int32 *) ((char *) array + ARR_OVERHEAD_NONULLS(ARR_NDIM(array)));
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
+					  &numbers, NULL, &depth);
+	*part = palloc(Max(depth, 1) * sizeof(int32));
 	for (int i = 0; i < depth; i++)
+	{
+		(*part)[i] = DatumGetInt32(numbers[i]);
 		if ((*part)[i] < 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("parts are numbered from 1")));
+	}
 	return depth;
 }
 

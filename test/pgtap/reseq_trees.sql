@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(250);
+SELECT plan(252);
 
 \ir include/reseq.sql
 
@@ -174,6 +174,14 @@ SELECT pg_temp.trees(description, script, options) FROM (VALUES
     ('R13: a part that is not registered', '', 'reg k 3 parts=2 -> current; reg k 3 part={1} -> current; alter enabled=false -> done; rsq k 3 part={2} -> pass/disabled; live -> k 3 split, k 3{1} registered; rsq k 3 part={1} -> pass/disabled; live -> none; stat -> registered 3, applied 3, forced 2; keys -> k default: 3/3 0 idle'),
     ('R13: a part that had ended', '', '<two>; unreg k 3 part={2} -> unregistered; alter enabled=false -> done; rsq k 3 part={2} -> pass/disabled; rsq k 3 part={1} -> pass/disabled; live -> none; stat -> registered 4, applied 3, unregistered 1, forced 2')
 ) v(description, options, script);
+
+-- An array that has held a null keeps its bitmap: the path is what it holds now.
+SELECT spool.create_resequencer('bitmap') \g /dev/null
+SELECT spool.register('bitmap', 'k', 1, parts => 3) \g /dev/null
+CREATE TEMP TABLE path AS SELECT '{NULL}'::int[] AS part;
+UPDATE path SET part[1] = 3;
+SELECT is((SELECT verdict FROM path, spool.register('bitmap', 'k', 1, part => part)), 'current', 'a path that held a null');
+SELECT results_eq($$SELECT part FROM spool.registrations WHERE resequencer = 'bitmap' AND part IS NOT NULL$$, 'SELECT part FROM path', 'is registered as it is');
 
 SELECT * FROM finish();
 ROLLBACK;
