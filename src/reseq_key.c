@@ -31,6 +31,7 @@
 
 #include "reseq_key.h"
 #include "reseq_store.h"
+#include "snapshot.h"
 #include "spiutil.h"
 #include "spool.h"
 
@@ -43,6 +44,7 @@ enum
 static bool next_row(SpoolReseqKeys *keys);
 static bool look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot);
 static void read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key);
+static void check_snapshot(SpoolReseqKeys *keys);
 
 /* Open the table with a lock to look at keys, or to lock them. */
 void
@@ -164,6 +166,27 @@ spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
 	return found;
 }
 
+/*
+ * For who decides: 40001 if the transaction's own snapshot does not see the
+ * key's row.  The states of its lanes do not tell: a reset leaves none.
+ */
+static void
+check_snapshot(SpoolReseqKeys *keys)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(keys->slot, false,
+											   &should_free);
+	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	if (spool_snapshot_misses(writer))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent use of the key"),
+				 errhint("Retry the transaction.")));
+}
+
 /* Lock a key; false if there is none, or others have it and wait is to skip. */
 bool
 spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, LockWaitPolicy wait,
@@ -187,7 +210,10 @@ spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, LockWaitPolicy wait,
 		}
 		UnregisterSnapshot(snapshot);
 		if (found && result == TM_Ok)
+		{
+			check_snapshot(keys);
 			read_slot(keys, key);
+		}
 		ExecClearTuple(keys->slot);
 		if (!found || result == TM_Ok)
 			return found;
