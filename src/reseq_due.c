@@ -22,6 +22,7 @@
 
 #include "catalog/pg_type.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -67,7 +68,7 @@ static Found *read_deliveries(SpoolPlan *plan, int32 resequencer,
 static bool is_live(SpoolReseqTables *tables, const Found *found);
 static void add_due(const SpoolResequencer *resequencer,
 					SpoolReseqDelay delay, int64 delay_ms, TimestampTz now,
-					TimestampTz writer, int max, SpoolReseqDue *due);
+					int max, SpoolReseqDue *due);
 static TimestampTz find_next(SpoolReseqTables *tables, int32 resequencer,
 							 SpoolReseqDelay delay, int64 delay_ms,
 							 TimestampTz now);
@@ -107,12 +108,17 @@ oldest_writer(void)
 	return null ? DT_NOEND : since;
 }
 
-/* Read up to when all was looked at, by each delay. */
+/*
+ * Read up to when all was looked at, by each delay.  If the clock was set back
+ * behind that, what is written now would be missed: nothing was.
+ */
 static void
 read_upto(int32 resequencer, TimestampTz *upto)
 {
 	static SpoolPlan plan = {
-		"SELECT upto, tree_upto FROM spool.reseq_expired"
+		"SELECT CASE WHEN upto <= t THEN upto ELSE '-infinity' END,"
+		" CASE WHEN tree_upto <= t THEN tree_upto ELSE '-infinity' END"
+		" FROM spool.reseq_expired, clock_timestamp() AS t"
 		" WHERE resequencer = $1",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
 	};
@@ -177,8 +183,7 @@ is_live(SpoolReseqTables *tables, const Found *found)
 /* Add keys of what may be due by one delay. */
 static void
 add_due(const SpoolResequencer *resequencer, SpoolReseqDelay delay,
-		int64 delay_ms, TimestampTz now, TimestampTz writer, int max,
-		SpoolReseqDue *due)
+		int64 delay_ms, TimestampTz now, int max, SpoolReseqDue *due)
 {
 	static SpoolPlan plan = {
 		DELIVERIES_QUERY "WITH TIES", SPI_OK_SELECT, DELIVERIES_ARGS
@@ -212,8 +217,9 @@ add_due(const SpoolResequencer *resequencer, SpoolReseqDelay delay,
 	due->found[delay] |= n > 0;
 	due->at[delay] = Max(due->at[delay], upto);
 	due->upto[delay] = due->at[delay];
-	if (writer <= upto)
-		due->upto[delay] = TIMESTAMP_IS_NOBEGIN(writer) ? writer : writer - 1;
+	if (due->writer <= due->at[delay])
+		due->upto[delay] = TIMESTAMP_IS_NOBEGIN(due->writer) ? DT_NOBEGIN :
+			due->writer - 1;
 }
 
 /*
@@ -274,17 +280,19 @@ spool_reseq_due_keys(const SpoolResequencer *resequencer, int max,
 	TimestampTz writer = oldest_writer();
 	int			n = 0;
 
+	/* whom an earlier call saw may have ended, and written where it read */
+	due->writer = due->more ? Min(due->writer, writer) : writer;
 	if (!due->more)
 		read_upto(resequencer->id, due->at);
 	due->more = false;
 	due->next = DT_NOEND;
 	due->keys = palloc(sizeof(int64));
 	due->n = 0;
-	add_due(resequencer, DELAY_DEADLINE, resequencer->deadline_ms, now, writer,
-			max, due);
+	add_due(resequencer, DELAY_DEADLINE, resequencer->deadline_ms, now, max,
+			due);
 	if (resequencer->tree_timeout_ms > 0)
 		add_due(resequencer, DELAY_TREE, resequencer->tree_timeout_ms, now,
-				writer, max, due);
+				max, due);
 	qsort(due->keys, due->n, sizeof(int64), compare_keys);
 	for (int i = 0; i < due->n; i++)
 		if (i == 0 || due->keys[i] != due->keys[i - 1])
@@ -292,21 +300,29 @@ spool_reseq_due_keys(const SpoolResequencer *resequencer, int max,
 	due->n = n;
 }
 
-/* The keys that were found were dealt with. */
+/*
+ * The keys that were found were dealt with.  Who notes it may stay open for
+ * long: others do not wait, and look again.
+ */
 void
 spool_reseq_due_done(int32 resequencer, const SpoolReseqDue *due)
 {
 	static SpoolPlan plan = {
 		"INSERT INTO spool.reseq_expired AS e (resequencer, upto, tree_upto)"
 		" VALUES ($1, $2, $3) ON CONFLICT (resequencer) DO UPDATE"
-		" SET upto = greatest(e.upto, excluded.upto),"
-		"  tree_upto = greatest(e.tree_upto, excluded.tree_upto)",
+		" SET upto = greatest(CASE WHEN e.upto <= clock_timestamp()"
+		"   THEN e.upto END, excluded.upto),"
+		"  tree_upto = greatest(CASE WHEN e.tree_upto <= clock_timestamp()"
+		"   THEN e.tree_upto END, excluded.tree_upto)",
 		SPI_OK_INSERT, PLAN_ARGS(INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID)
 	};
 	Datum		values[3];
 
 	/* without rows in between, it need not be known how far they were read */
 	if (!due->found[DELAY_DEADLINE] && !due->found[DELAY_TREE])
+		return;
+	if (!ConditionalLockDatabaseObject(spool_relation_oid("reseq_expired"),
+									   resequencer, 0, ExclusiveLock))
 		return;
 	values[0] = Int32GetDatum(resequencer);
 	for (int i = 0; i < NUM_RESEQ_DELAYS; i++)

@@ -30,9 +30,13 @@
 #include "spiutil.h"
 #include "spool.h"
 
-/* Deliveries that upkeep looks at together, and so often. */
+/*
+ * Deliveries that upkeep looks at together, and how often it does if some are
+ * due.  Of many that are not, as it saw them before, it looks at more.
+ */
 #define MAX_DELIVERIES	1000
 #define MAX_ROUNDS		10
+#define MAX_OVER		32000
 
 PG_FUNCTION_INFO_V1(spool_expire);
 
@@ -114,7 +118,9 @@ expire_keys(SpoolResequencer *resequencer, const SpoolReseqDue *due,
 
 /*
  * End what is due of a resequencer; *next: when to look again.  Who waits locks
- * all keys in one round: what comes in the next one may be before them.
+ * all keys in one round: what comes in the next one may be before them.  Keys
+ * that are left, or who writes for long, keep back what is noted
+ * (reseq_due.c), not what is ended: so rounds count that find something.
  */
 static int64
 expire(SpoolResequencer *resequencer, LockWaitPolicy wait, TimestampTz *next)
@@ -129,12 +135,13 @@ expire(SpoolResequencer *resequencer, LockWaitPolicy wait, TimestampTz *next)
 	{
 		spool_reseq_due_keys(resequencer, max, &due);
 		count += expire_keys(resequencer, &due, wait, &left);
-		rounds++;
-	} while (due.more && !left && rounds < MAX_ROUNDS);
+		rounds += due.n > 0;
+		max = due.n > 0 ? MAX_DELIVERIES : Min(2 * (int64) max, MAX_OVER);
+	} while (due.more && rounds < MAX_ROUNDS);
 	*next = due.more ? GetCurrentTimestamp() : due.next;
-	if (left)
+	if (left && (count == 0 || !due.more))
 		*next = GetCurrentTimestamp() + USECS_PER_MINUTE;
-	else
+	if (!left)
 		spool_reseq_due_done(resequencer->id, &due);
 	return count;
 }

@@ -543,21 +543,27 @@ spool_reseq_forget(void)
 	return found;
 }
 
-/* Remove dead letters whose time is over, and put counts together. */
+/*
+ * Remove dead letters whose time is over, and put counts together; not what a
+ * drop_resequencer that is not committed removes.
+ */
 void
 spool_reseq_purge(void)
 {
 	static SpoolPlan dead = {
-		"DELETE FROM spool.reseq_dead d USING spool.resequencer r"
-		" WHERE d.since < $1 AND r.id = d.resequencer"
-		"  AND d.since < clock_timestamp() - r.retention",
+		"DELETE FROM spool.reseq_dead WHERE ctid = ANY (ARRAY("
+		"  SELECT d.ctid FROM spool.reseq_dead d"
+		"   JOIN spool.resequencer r ON r.id = d.resequencer"
+		"   WHERE d.since < $1 AND d.since < clock_timestamp() - r.retention"
+		"   FOR UPDATE OF d SKIP LOCKED))",
 		SPI_OK_DELETE, PLAN_ARGS(TIMESTAMPTZOID)
 	};
 	static SpoolPlan fold = {
-		"WITH old AS (DELETE FROM spool.reseq_tally"
-		"  WHERE (resequencer, target) IN (SELECT resequencer, target"
-		"    FROM spool.reseq_tally GROUP BY 1, 2 HAVING count(*) > 1)"
-		"  RETURNING *)"
+		"WITH old AS (DELETE FROM spool.reseq_tally WHERE ctid = ANY (ARRAY("
+		"   SELECT ctid FROM spool.reseq_tally"
+		"    WHERE (resequencer, target) IN (SELECT resequencer, target"
+		"     FROM spool.reseq_tally GROUP BY 1, 2 HAVING count(*) > 1)"
+		"    FOR UPDATE SKIP LOCKED)) RETURNING *)"
 		" INSERT INTO spool.reseq_tally"
 		" SELECT resequencer, target, sum(registered), sum(delivered),"
 		" sum(suppressed), sum(dead), sum(expired), sum(unregistered),"

@@ -46,6 +46,7 @@ typedef struct SpoolReseqDue
 	int64	   *keys;			/* in order; allocated in the current context */
 	int			n;
 	bool		more;			/* there are others, too */
+	TimestampTz writer;			/* who writes began then at the earliest */
 	TimestampTz next;			/* else nothing is due before; DT_NOEND */
 	bool		found[NUM_RESEQ_DELAYS];	/* there was something, */
 	TimestampTz at[NUM_RESEQ_DELAYS];	/* it was read up to here, */
