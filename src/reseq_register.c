@@ -240,6 +240,12 @@ register_again(SpoolReseqCall *call, SpoolWay *way,
 	bool		splits;
 
 	check_same(registration->item, registration->parts, &step->delivery);
+	if (step->delivery.digest == NULL && registration->item->digest != NULL &&
+		spool_delivery_live(state))
+	{
+		step->delivery.digest = registration->item->digest;
+		step->changed = true;	/* the lane changes, too: it counts a repeat */
+	}
 	splits = registration->parts > 0 && step->delivery.parts == 0 &&
 		spool_delivery_live(state) && state != DELIVERY_PASSED;
 	/* no parts come to a tree that was cut, of a part neither */

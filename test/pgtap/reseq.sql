@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(277);
+SELECT plan(279);
 
 \ir include/reseq.sql
 
@@ -35,6 +35,8 @@ SELECT pg_temp.plays(description, script, options) FROM (VALUES
      'reg k 5 digest=\x01 -> current; reg k 5 digest=\x02 -> 23505; reg k 5 digest=\x -> 23505; reg k 6 digest=\x02 -> current; reg k 5 digest=\x02 -> 23505; stat -> registered 2, live 2'),
     ('R8: of one that is superseded as well', '',
      'reg k 6 -> current; reg k 5 digest=\x01 -> superseded/superseded; reg k 5 digest=\x01 -> superseded/superseded=; reg k 5 digest=\x02 -> 23505'),
+    ('R8: one that comes later counts, too', '',
+     'reg k 5 -> current; reg k 5 digest=\x01 -> current=; reg k 5 digest=\x02 -> 23505; live -> k 5 registered; stat -> registered 1, live 1; duplicates -> 1'),
     ('R9: gaps do not matter', '',
      'reg k 10 -> current; reg k 30 -> current; reg k 20 -> superseded/superseded; rsq k 30 -> pass; live -> none; keys -> k default: 30/30 0 idle'),
     ('R9: nor for what is below', '',
