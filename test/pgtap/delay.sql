@@ -10,6 +10,9 @@ SET client_min_messages = warning;
 
 SELECT plan(74);
 
+-- What the manager does each minute is done here by hand.
+\ir include/upkeep.sql
+
 CREATE FUNCTION pg_temp.listed(queue text) RETURNS text
 LANGUAGE sql AS $$
     SELECT coalesce(string_agg(concat(l.stream, l.seq, ' ', l.state), ', ' ORDER BY l.ordinality), '')
@@ -217,3 +220,4 @@ SELECT is(array_agg(first_seq::text ORDER BY first_seq), expected, 'maintain: ac
 
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue LIKE 'delay %' \g /dev/null
+CALL pg_temp.maintained();

@@ -252,7 +252,7 @@ SELECT is(pg_temp.ran() || ', ' || :processed || ', ' || spool.next_seq('policy 
 SELECT is((SELECT count(*) FROM spool.attempts WHERE queue = 'policy fail2 dead' AND seq > 4), 0::bigint, 'F33: it counts as success');
 
 -- F36, F40, F42: histories, time allowed
-SELECT spool.create_queue('policy all', history => 'all', on_error => 'leave', timeout => '50 ms'),
+SELECT spool.create_queue('policy all', history => 'all', on_error => 'leave', timeout => '900 ms'),
        spool.set_handler('policy all', $$SELECT CASE WHEN $1.seq = 2 THEN pg_sleep(600) END$$),
        spool.create_queue('policy no history', history => 'none', on_error => 'leave'),
        spool.set_handler('policy no history', 'SELECT 1 / 0') \g /dev/null

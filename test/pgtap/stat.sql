@@ -9,6 +9,9 @@ SET client_min_messages = warning;
 
 SELECT plan(76);
 
+-- What the manager does each minute is done here by hand.
+\ir include/upkeep.sql
+
 CREATE SCHEMA stat_test;
 CREATE TABLE stat_test.seen (body text, line text);
 -- Fails for bodies that begin with bad, and notes what it sees of its stream.
@@ -269,4 +272,5 @@ SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue LIKE
 DROP OWNED BY stat_reader;
 DROP ROLE stat_reader;
 DROP SCHEMA stat_test CASCADE;
+CALL pg_temp.maintained();
 SELECT * FROM finish();

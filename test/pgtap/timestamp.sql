@@ -9,6 +9,9 @@ SET client_min_messages = warning;
 
 SELECT plan(36);
 
+-- What the manager does each minute is done here by hand.
+\ir include/upkeep.sql
+
 CREATE SCHEMA timestamp_test;
 CREATE TABLE timestamp_test.log (n serial, body text);
 CREATE TABLE timestamp_test.failing (body text);
@@ -162,3 +165,4 @@ SELECT is(pg_temp.listed('timestamp ahead'), '1 done', 'F25: what was redriven i
 SELECT * FROM finish();
 SELECT spool.drop_queue(queue, force => true) FROM spool.queues WHERE queue LIKE 'timestamp %' \g /dev/null
 DROP SCHEMA timestamp_test CASCADE;
+CALL pg_temp.maintained();
