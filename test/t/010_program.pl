@@ -17,7 +17,7 @@ $ENV{LD_SPOOL_TEST} = 'server';
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "log_min_messages = warning");
+$node->append_conf('postgresql.conf', "log_min_messages = warning\nautovacuum = off");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION spool');
 
@@ -402,7 +402,7 @@ is(marked(), 0, '... which are dead when the outcome is known');
 
 ($out, $err) = sql("SELECT spool.run_packet($hi, '/bin/sh', "
 	  . array('-c', $both)
-	  . "); SELECT count(*), stdout FROM spool.run_packet($hi, '/bin/echo') GROUP BY 2",
+	  . "); RESET statement_timeout; SELECT count(*), stdout FROM spool.run_packet($hi, '/bin/echo') GROUP BY 2",
 	settings => "SET spool.programs = on; SET statement_timeout = '300ms'");
 like($err, qr/ERROR:  57014: canceling statement due to statement timeout/,
 	'a run can be cancelled');

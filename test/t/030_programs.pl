@@ -266,7 +266,7 @@ is(process('F39', ', max_jobs => 2') . next_seq('F39'),
 
 # ---- timeouts --------------------------------------------------------------
 my $group = "sleep $mark & setsid sleep $mark & exec sleep $mark";
-foreach my $case ([ 'F40', '1 s', 1 ], [ 'F42', '0.5 s', 0.5 ])
+foreach my $case ([ 'F40', '1 s', 1 ], [ 'F42', '0.9 s', 0.9 ])
 {
 	my ($name, $timeout, $seconds) = @$case;
 

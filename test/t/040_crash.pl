@@ -152,9 +152,12 @@ sub is_cancelled
 	return;
 }
 
+# After a process was killed: until then the server has not seen it.
 sub wait_for_server
 {
+	my ($killed) = @_;
 	ok(poll_until(sub {
+				return 0 if kill 0, $killed;
 				my ($rc) = $node->psql('postgres', 'SELECT 1');
 				return $rc == 0;
 			}), 'the server is back');
@@ -173,7 +176,7 @@ program_queue('kill', '');
 my ($session, $pid) = start_program('kill');
 kill 'KILL', $pid;
 $session->{run}->finish;
-wait_for_server();
+wait_for_server($pid);
 go('kill');
 is(sql("CALL spool.process('kill')"), '2', 'F74: kill -9: the next pass goes on');
 is(marked(), 0, 'F75: nothing of the program lives on');
@@ -215,9 +218,10 @@ foreach my $queue ('terminate', 'none')
 program_queue('beside', '');
 ($session, $pid) = start_program('beside');
 my $other = $node->background_psql('postgres', on_error_stop => 0);
-kill 'KILL', $other->query_safe('SELECT pg_backend_pid()');
+my $killed = $other->query_safe('SELECT pg_backend_pid()');
+kill 'KILL', $killed;
 $_->{run}->finish for ($session, $other);
-wait_for_server();
+wait_for_server($killed);
 go('beside');
 is(sql("CALL spool.process('beside')"), '2', 'a crash elsewhere: the next pass goes on');
 is(log_of('beside'), 'start 1 end 1 start 2 start 2 end 2 start 3 end 3',
@@ -260,7 +264,7 @@ my $holder = lock_5();
 ($session, $pid) = start_handler('hkill');
 kill 'KILL', $pid;
 $_->{run}->finish for ($session, $holder);
-wait_for_server();
+wait_for_server($pid);
 is(done('hkill'), '', 'handler: kill -9: nothing of the batch is done');
 is(sql("SELECT string_agg(DISTINCT attempts::text, ' ') || count(*) FROM spool.ls('hkill')"),
 	'010', 'all wait');
@@ -271,7 +275,7 @@ $holder = lock_5();
 is(done('hkill'), '1:1 2:1 3:1 4:1', 'those before it are done now');
 kill 'KILL', $pid;
 $_->{run}->finish for ($session, $holder);
-wait_for_server();
+wait_for_server($pid);
 is(sql("CALL spool.process('hkill')"), '6', 'the next pass goes on');
 is(done('hkill'), $done_once, 'F76, F77: each is done once');
 is(sql("SELECT attempt FROM done WHERE queue = 'hkill' AND seq = 5"), '2',

@@ -462,7 +462,9 @@ ok($node->poll_query_until($db, 'SELECT count(*) = 1 FROM spool.segment WHERE em
 is(sql('SELECT min(emptied_at - moved_at_least) >= interval \'1 min\' FROM (SELECT emptied_at, (SELECT opened_at FROM spool.segment WHERE closed_at IS NULL AND opened_at IS NOT NULL) AS moved_at_least FROM spool.segment WHERE emptied_at IS NOT NULL) x'), 't', 'a minute after they were closed');
 is(take_all('q'), '10 in order', 'what waited is there');
 is(sql('SELECT (SELECT count(*) FROM spool.reseq_key), registered FROM spool.reseq_tally'), '0|50', 'keys of resequencers are forgotten');
-is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'spool' AND wait_event IS NULL}), 0, 'and then it rests');
+my $awake = 0;					# it may be, now and then
+$awake += sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'spool' AND wait_event IS NULL}) foreach 1 .. 20;
+cmp_ok($awake, '<', 10, 'and then it rests');
 $node->stop;
 
 done_testing();
