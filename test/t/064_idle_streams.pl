@@ -96,7 +96,7 @@ sub fill
 	return;
 }
 
-sql("CREATE EXTENSION spool; SELECT spool.create_queue('q', retention => '1 day', retry_delay => '1 s')");
+sql("CREATE EXTENSION spool; SELECT spool.create_queue('q', retention => '1 day', retry_delay => '3 s')");
 fill();
 
 # ---- pages ----
@@ -112,6 +112,8 @@ enqueue(3);
 cmp_ok(pages("SELECT spool.ack(claim_id) FROM spool.claim('q', 10)"), '<', $few, 'a claim reads few pages');
 idle('after a claim');
 
+# nobody else reads meanwhile
+sql('SELECT spool.stop()');
 my $before = sql("SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE schemaname = 'spool'");
 sql("SELECT spool.set_handler('q', 'SELECT 1')");
 enqueue(19000);
@@ -122,6 +124,7 @@ $node->poll_query_until('postgres',
   or die 'no reads are counted';
 cmp_ok(sql("SELECT sum(idx_tup_read) - $before FROM pg_stat_all_indexes WHERE schemaname = 'spool'"),
 	'<', $few, 'process reads few rows');
+sql('SELECT spool.start()');
 idle('after process');
 
 # ---- what is taken comes back ----
@@ -270,7 +273,7 @@ idle('a dead letter');
 sql("SELECT spool.redrive('q')");
 found('24/2', '... is redriven');
 idle('before a scheduled packet');
-enqueue(25, ", run_at => now() + interval '300 ms'");
+enqueue(25, ", run_at => now() + interval '3 s'");
 found('', 'a scheduled packet');
 $node->poll_query_until('postgres', $taken, '25/2')
   or fail('it is due');

@@ -57,7 +57,9 @@ sql("CREATE EXTENSION spool; SELECT spool.create_queue('p'); SELECT spool.enqueu
 sql("BEGIN; SELECT spool.enqueue('p', 'prepared', 'a'); SAVEPOINT s; SELECT spool.enqueue('p', 'prepared', 'a'); PREPARE TRANSACTION 'a'");
 sql("BEGIN; SELECT spool.enqueue('p', 'prepared', 'b'); PREPARE TRANSACTION 'b'");
 sql("SELECT spool.enqueue('p', 'later', 'a', run_at => clock_timestamp() + '200 ms')");
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'spool'");
+# without a manager, who would move what is due between two statements
+$node->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'spool'\nspool.databases = ''");
 $node->restart;
 is(taken('p', 'a'), '1', 'prepared: what is before it is handed out');
 my ($status, $stdout, $stderr) = $node->psql('postgres',
