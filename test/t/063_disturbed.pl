@@ -152,6 +152,9 @@ sql(q{SELECT spool.alter_queue('left', owner => 'clerk')});
 done('left', '2', '... until it has another owner');
 
 # ---- settings ---------------------------------------------------------------
+# a worker that comes while the handler is set may wait for a lock
+make_queue('settings', q{, owner => 'clerk'}, q{SELECT 1 WHERE
+	current_setting('transaction_read_only') = 'off'});
 sql(q{ALTER ROLE clerk SET default_transaction_read_only = on;
 	ALTER ROLE clerk SET default_transaction_isolation = 'serializable';
 	ALTER DATABASE postgres SET default_transaction_deferrable = on;
@@ -159,8 +162,6 @@ sql(q{ALTER ROLE clerk SET default_transaction_read_only = on;
 sql('SELECT spool.stop()');
 sql('SELECT spool.start()');
 $offset = -s $node->logfile;
-make_queue('settings', q{, owner => 'clerk'}, q{SELECT 1 WHERE
-	current_setting('transaction_read_only') = 'off'});
 sql(q{SELECT spool.enqueue('settings', 'x');
 	SELECT spool.enqueue('settings', 'x', run_at => now() + '1 s')});
 done('settings', '2', 'settings of role and database');
@@ -255,10 +256,10 @@ eventually(
 $holder->query_safe('ROLLBACK');
 $stopper->quit;
 cmp_ok(time - $start, '<', 8, '... which it does when it has the lock');
-is( sql(q{SELECT count(*) FROM pg_stat_activity
-	  WHERE backend_type = 'spool manager' AND datname = 'other'}),
-	'0',
-	'... for it is gone');
+eventually(
+	q{SELECT count(*) FROM pg_stat_activity
+	  WHERE backend_type = 'spool manager' AND datname = 'other'},
+	'0', '... for it is gone');
 $holder->quit;
 
 # ---- work that comes back ---------------------------------------------------
@@ -280,11 +281,11 @@ $taker->query_safe('ROLLBACK');
 done('none', '2', '... until the packet comes back');
 
 # a packet that was tried before, and is taken
-make_queue('again', q{, order_by => 'none', max_attempts => 9, retry_delay => '1 s'},
+make_queue('again', q{, order_by => 'none', max_attempts => 9, retry_delay => '2 s'},
 	q{SELECT 1 / (SELECT count(*) FROM done WHERE queue = 'may')});
 sql(q{SELECT spool.enqueue('again', 'x')});
-eventually(q{SELECT count(*) FROM spool.attempts WHERE queue = 'again'},
-	'1', 'no order: a job failed');
+eventually(q{SELECT count(*) > 0 FROM spool.attempts WHERE queue = 'again'},
+	't', 'no order: a job failed');
 is($taker->query_safe(q{BEGIN; SELECT count(*) FROM spool.take('again')}),
 	'1', '... and a session takes its packet');
 two_seconds();
