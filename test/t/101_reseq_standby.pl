@@ -15,7 +15,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir;
 my $CLIENTS = 4;
 my $VERBS = 600;    # of each client
 my $KEYS = 5;
-my $CHANGE = 1000;    # verbs before the change
+my $CHANGE = 600;    # verbs before the change
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
