@@ -482,14 +482,16 @@ spool_kept_any(int32 queue)
 	return spool_exec_alone(&plan, values, NULL) > 0;
 }
 
-/* Forget retained packets whose time is over. */
+/* Forget retained packets whose time is over, but those that others remove. */
 uint64
 spool_kept_purge(void)
 {
 	static SpoolPlan plan = {
-		"DELETE FROM spool.kept k USING spool.stream s, spool.queue q"
-		" WHERE s.id = k.stream AND q.id = s.queue AND k.state = 'done'"
-		"  AND k.since < clock_timestamp() - q.retention",
+		"DELETE FROM spool.kept WHERE ctid = ANY (ARRAY("
+		"  SELECT k.ctid FROM spool.kept k JOIN spool.stream s ON s.id = k.stream"
+		"   JOIN spool.queue q ON q.id = s.queue"
+		"   WHERE k.state = 'done' AND k.since < clock_timestamp() - q.retention"
+		"   FOR UPDATE OF k SKIP LOCKED))",
 		SPI_OK_DELETE, PLAN_NO_ARGS
 	};
 

@@ -43,20 +43,23 @@ PG_FUNCTION_INFO_V1(spool_maintain);
 
 static void purge_history(void);
 
-/* Remove attempts and actions whose time is over. */
+/* Remove attempts and actions whose time is over, but those that others do. */
 static void
 purge_history(void)
 {
 	static SpoolPlan attempts = {
-		"DELETE FROM spool.attempt a USING spool.queue q"
-		" WHERE a.finished_at < $1 AND q.id = a.queue"
-		"  AND a.finished_at < clock_timestamp() - q.retention",
+		"DELETE FROM spool.attempt WHERE ctid = ANY (ARRAY("
+		"  SELECT a.ctid FROM spool.attempt a JOIN spool.queue q ON q.id = a.queue"
+		"   WHERE a.finished_at < $1"
+		"    AND a.finished_at < clock_timestamp() - q.retention"
+		"   FOR UPDATE OF a SKIP LOCKED))",
 		SPI_OK_DELETE, PLAN_ARGS(TIMESTAMPTZOID)
 	};
 	static SpoolPlan actions = {
-		"DELETE FROM spool.action a USING spool.queue q"
-		" WHERE a.at < $1 AND q.id = a.queue"
-		"  AND a.at < clock_timestamp() - q.retention",
+		"DELETE FROM spool.action WHERE ctid = ANY (ARRAY("
+		"  SELECT a.ctid FROM spool.action a JOIN spool.queue q ON q.id = a.queue"
+		"   WHERE a.at < $1 AND a.at < clock_timestamp() - q.retention"
+		"   FOR UPDATE OF a SKIP LOCKED))",
 		SPI_OK_DELETE, PLAN_ARGS(TIMESTAMPTZOID)
 	};
 	TimestampTz before = GetCurrentTimestamp() - HISTORY_DAYS * USECS_PER_DAY;

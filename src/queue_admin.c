@@ -265,6 +265,8 @@ remove_contents(int32 queue)
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
 		" k AS (DELETE FROM spool.kept"
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
+		" t AS (DELETE FROM spool.tally"
+		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
 		" n AS (DELETE FROM spool.numbering"
 		"  WHERE stream = ANY (ARRAY(SELECT id FROM s))),"
 		" d AS (DELETE FROM spool.scheduled WHERE queue = $1),"

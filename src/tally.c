@@ -42,15 +42,17 @@ spool_tally_add(const SpoolTally *tally)
 
 /*
  * Make one row of all those of a stream.  Counts that are added meanwhile
- * stay rows of their own.
+ * stay rows of their own, and so do those that others remove.
  */
 void
 spool_tally_fold(void)
 {
 	static SpoolPlan plan = {
-		"WITH old AS (DELETE FROM spool.tally WHERE stream IN"
-		"  (SELECT stream FROM spool.tally GROUP BY stream"
-		"    HAVING count(*) > 1) RETURNING *)"
+		"WITH old AS (DELETE FROM spool.tally WHERE ctid = ANY (ARRAY("
+		"   SELECT ctid FROM spool.tally WHERE stream IN"
+		"    (SELECT stream FROM spool.tally GROUP BY stream"
+		"      HAVING count(*) > 1)"
+		"    FOR UPDATE SKIP LOCKED)) RETURNING *)"
 		" INSERT INTO spool.tally"
 		" (stream, consumed, done, failed, dead, late, duplicates)"
 		" SELECT stream, sum(consumed), sum(done), sum(failed), sum(dead),"

@@ -7,7 +7,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-SELECT plan(115);
+SELECT plan(116);
 
 -- create_queue
 SELECT lives_ok($$SELECT spool.create_queue('a')$$, 'F66: a queue is created');
@@ -120,6 +120,10 @@ SELECT throws_ok($$SELECT spool.alter_queue('alter', order_by => 'none')$$, '550
 SELECT lives_ok($$SELECT spool.drop_queue('alter')$$, 'F66: nor dead letters');
 SELECT is_empty($$SELECT * FROM spool.dead_letters WHERE name = 'alter'$$, 'F66: which are gone, too');
 SELECT is((SELECT count(*) FROM spool.attempt WHERE queue NOT IN (SELECT id FROM spool.queue)) + (SELECT count(*) FROM spool.action WHERE queue NOT IN (SELECT id FROM spool.queue)), 0::bigint, 'F66: and its history');
+SELECT spool.create_queue('alter', 'none'), spool.enqueue('alter', 'x') \g /dev/null
+SELECT count(*) FROM spool.take('alter') \g /dev/null
+SELECT spool.drop_queue('alter') \g /dev/null
+SELECT is((SELECT count(*) FROM spool.tally WHERE stream NOT IN (SELECT id FROM spool.stream)), 0::bigint, 'F66: and its counts');
 
 -- F67
 SELECT spool.create_queue('ao', append_only => true) \g /dev/null
