@@ -37,17 +37,15 @@
 
 /*
  * Live deliveries of a resequencer that count from after $2 up to $3, and keys
- * that were resumed then, as target 0.  Not by a join: without statistics the
- * planner may read one table for each row of the other.
+ * that were resumed then, as target 0.
  */
-#define DELIVERIES_QUERY(filter) \
-	"SELECT d.key, d.target, d.sn, d.since FROM spool.reseq_delivery d" \
-	" WHERE d.since > $2 AND d.since <= $3 AND d.state BETWEEN $4 AND $5" \
-	filter " UNION ALL SELECT id, 0, 0, resumed_at FROM spool.reseq_key" \
+#define DELIVERIES_QUERY \
+	"SELECT key, target, sn, since FROM spool.reseq_delivery" \
+	" WHERE resequencer = $1 AND since > $2 AND since <= $3" \
+	" AND state BETWEEN $4 AND $5" \
+	" UNION ALL SELECT id, 0, 0, resumed_at FROM spool.reseq_key" \
 	" WHERE resequencer = $1 AND resumed_at > $2 AND resumed_at <= $3" \
 	" ORDER BY since FETCH FIRST $6 ROWS "
-#define OF_RESEQUENCER \
-	" AND (SELECT k.resequencer FROM spool.reseq_key k WHERE k.id = d.key) = $1"
 #define DELIVERIES_ARGS \
 	PLAN_ARGS(INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, CHAROID, CHAROID, \
 			  INT4OID)
@@ -187,7 +185,7 @@ add_due(const SpoolResequencer *resequencer, SpoolReseqDelay delay,
 		int64 delay_ms, TimestampTz now, int max, SpoolReseqDue *due)
 {
 	static SpoolPlan plan = {
-		DELIVERIES_QUERY(OF_RESEQUENCER) "WITH TIES", SPI_OK_SELECT, DELIVERIES_ARGS
+		DELIVERIES_QUERY "WITH TIES", SPI_OK_SELECT, DELIVERIES_ARGS
 	};
 	TimestampTz upto = TimestampTzPlusMilliseconds(now, -delay_ms);
 	SpoolReseqTables tables;
@@ -226,16 +224,14 @@ add_due(const SpoolResequencer *resequencer, SpoolReseqDelay delay,
 /*
  * When the first live delivery that is not yet due will be, or may be;
  * DT_NOEND if there is none.  They are looked for in ranges, each larger than
- * the one before: the first has some of many, or the last the only one.  Those
- * of other resequencers count, too: to tell them apart costs more than a look
- * in vain.
+ * the one before: the first has some of many, or the last the only one.
  */
 static TimestampTz
 find_next(SpoolReseqTables *tables, int32 resequencer, SpoolReseqDelay delay,
 		  int64 delay_ms, TimestampTz now)
 {
 	static SpoolPlan plan = {
-		DELIVERIES_QUERY("") "ONLY", SPI_OK_SELECT, DELIVERIES_ARGS
+		DELIVERIES_QUERY "ONLY", SPI_OK_SELECT, DELIVERIES_ARGS
 	};
 	TimestampTz from = TimestampTzPlusMilliseconds(now, -delay_ms);
 	int64		range = Max((now - from) / 4096, 1);

@@ -473,7 +473,8 @@ spool_reseq_finish(SpoolReseqCall *call)
 	array = palloc(Max(list_length(deliveries), 1) * sizeof(SpoolDelivery *));
 	foreach(cell, deliveries)
 		array[foreach_current_index(cell)] = lfirst(cell);
-	spool_deliveries_append(array, list_length(deliveries));
+	spool_deliveries_append(call->resequencer->id, array,
+							list_length(deliveries));
 	spool_lanes_append(lanes, n);
 	spool_steps_leave(call);
 }

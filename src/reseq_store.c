@@ -48,13 +48,17 @@ enum
 	LANE_RUN_SINCE
 };
 
-/* Columns of spool.reseq_delivery; the first ones are those of its index. */
+/* Columns of spool.reseq_delivery, and of its index. */
 enum
 {
-	DELIVERY_KEY = 1, DELIVERY_TARGET, DELIVERY_SN, DELIVERY_VERSION,
-	DELIVERY_SEGMENT, DELIVERY_STATE, DELIVERY_PARTS,
+	DELIVERY_KEY = 1, DELIVERY_TARGET, DELIVERY_RESEQUENCER, DELIVERY_SN,
+	DELIVERY_VERSION, DELIVERY_SEGMENT, DELIVERY_STATE, DELIVERY_PARTS,
 	DELIVERY_REGISTERED_AT, DELIVERY_SINCE, DELIVERY_PART, DELIVERY_DIGEST,
 	DELIVERY_REASON
+};
+enum
+{
+	BY_KEY = 1, BY_TARGET, BY_SN, BY_VERSION
 };
 
 static void read_lane(const SpoolPart *part, SpoolLane *lane);
@@ -63,11 +67,10 @@ static void seek(SpoolReseqTables *tables, int64 key, int32 target,
 				 ScanKey keys, ScanDirection direction);
 static bool load(SpoolReseqTables *tables, int segment);
 static bool next_sn(SpoolReseqTables *tables, int64 *sn);
-static int64 loaded_sn(SpoolReseqTables *tables, int segment);
 static void read_delivery(const SpoolPart *part, SpoolDelivery *delivery);
 static int	compare_deliveries(const void *a, const void *b);
 static bool same_part(const SpoolDelivery *a, const SpoolDelivery *b);
-static void fill_delivery(Datum *values, bool *nulls,
+static void fill_delivery(Datum *values, bool *nulls, int32 resequencer,
 						  const SpoolDelivery *delivery);
 static int	compare_since(const void *a, const void *b);
 static SpoolDelivery *const *in_order(SpoolDelivery *const *deliveries,
@@ -274,9 +277,9 @@ static void
 seek(SpoolReseqTables *tables, int64 key, int32 target, ScanKey keys,
 	 ScanDirection direction)
 {
-	ScanKeyInit(&keys[0], DELIVERY_KEY, BTEqualStrategyNumber, F_INT8EQ,
+	ScanKeyInit(&keys[0], BY_KEY, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(key));
-	ScanKeyInit(&keys[1], DELIVERY_TARGET, BTEqualStrategyNumber, F_INT4EQ,
+	ScanKeyInit(&keys[1], BY_TARGET, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(target));
 	spool_snapshot_renew(&tables->newest);
 	tables->serial = tables->newest.serial;
@@ -300,9 +303,9 @@ spool_deliveries_seek(SpoolReseqTables *tables, int64 key, int32 target,
 {
 	ScanKeyData keys[4];
 
-	ScanKeyInit(&keys[2], DELIVERY_SN, BTGreaterEqualStrategyNumber, F_INT8GE,
+	ScanKeyInit(&keys[2], BY_SN, BTGreaterEqualStrategyNumber, F_INT8GE,
 				Int64GetDatum(from));
-	ScanKeyInit(&keys[3], DELIVERY_SN, BTLessEqualStrategyNumber, F_INT8LE,
+	ScanKeyInit(&keys[3], BY_SN, BTLessEqualStrategyNumber, F_INT8LE,
 				Int64GetDatum(to));
 	seek(tables, key, target, keys, direction);
 }
@@ -314,9 +317,9 @@ spool_deliveries_seek_newer(SpoolReseqTables *tables, int64 key, int32 target,
 {
 	ScanKeyData keys[4];
 
-	ScanKeyInit(&keys[2], DELIVERY_SN, BTEqualStrategyNumber, F_INT8EQ,
+	ScanKeyInit(&keys[2], BY_SN, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(sn));
-	ScanKeyInit(&keys[3], DELIVERY_VERSION, BTGreaterStrategyNumber, F_INT8GT,
+	ScanKeyInit(&keys[3], BY_VERSION, BTGreaterStrategyNumber, F_INT8GT,
 				Int64GetDatum(version));
 	seek(tables, key, target, keys, ForwardScanDirection);
 }
@@ -334,14 +337,13 @@ load(SpoolReseqTables *tables, int segment)
 	return tables->loaded[segment];
 }
 
-/* The number of the row that was loaded from a segment. */
-static int64
-loaded_sn(SpoolReseqTables *tables, int segment)
+/* The number of the delivery that a scan is at. */
+int64
+spool_part_sn(const SpoolPart *part)
 {
 	bool		null;
 
-	return DatumGetInt64(slot_getattr(tables->deliveries[segment].slot,
-									  DELIVERY_SN, &null));
+	return DatumGetInt64(slot_getattr(part->slot, DELIVERY_SN, &null));
 }
 
 /* The number that comes next; false at the end. */
@@ -356,7 +358,7 @@ next_sn(SpoolReseqTables *tables, int64 *sn)
 
 		if (!load(tables, i))
 			continue;
-		here = loaded_sn(tables, i);
+		here = spool_part_sn(&tables->deliveries[i]);
 		if (!found || (here < *sn) == ScanDirectionIsForward(tables->direction))
 			*sn = here;
 		found = true;
@@ -440,7 +442,8 @@ spool_deliveries_next(SpoolReseqTables *tables, SpoolNumber *number)
 		return false;
 	number->deliveries = palloc(size * sizeof(SpoolDelivery));
 	for (int i = 0; i < SPOOL_SEGMENTS; i++)
-		while (load(tables, i) && loaded_sn(tables, i) == number->sn)
+		while (load(tables, i) &&
+			   spool_part_sn(&tables->deliveries[i]) == number->sn)
 		{
 			if (n == size)
 				number->deliveries =
@@ -468,8 +471,10 @@ spool_deliveries_next(SpoolReseqTables *tables, SpoolNumber *number)
 
 /* Fill the columns of a row but segment; both arrays count from 1. */
 static void
-fill_delivery(Datum *values, bool *nulls, const SpoolDelivery *delivery)
+fill_delivery(Datum *values, bool *nulls, int32 resequencer,
+			  const SpoolDelivery *delivery)
 {
+	values[DELIVERY_RESEQUENCER] = Int32GetDatum(resequencer);
 	values[DELIVERY_KEY] = Int64GetDatum(delivery->key);
 	values[DELIVERY_TARGET] = Int32GetDatum(delivery->target);
 	values[DELIVERY_SN] = Int64GetDatum(delivery->sn);
@@ -528,7 +533,8 @@ in_order(SpoolDelivery *const *deliveries, int n)
  * their lanes get, under the keys' locks.
  */
 void
-spool_deliveries_append(SpoolDelivery *const *deliveries, int n)
+spool_deliveries_append(int32 resequencer, SpoolDelivery *const *deliveries,
+						int n)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	SpoolWriter writer;
@@ -548,7 +554,7 @@ spool_deliveries_append(SpoolDelivery *const *deliveries, int n)
 		bool	   *nulls;
 		Datum	   *values = spool_writer_row(&writer, &nulls);
 
-		fill_delivery(values - 1, nulls - 1, deliveries[i]);
+		fill_delivery(values - 1, nulls - 1, resequencer, deliveries[i]);
 		values[DELIVERY_SEGMENT - 1] = Int16GetDatum(segment);
 	}
 	spool_writer_close(&writer);

@@ -104,6 +104,8 @@ extern void spool_deliveries_seek_newer(SpoolReseqTables *tables, int64 key,
 										int32 target, int64 sn, int64 version);
 extern bool spool_deliveries_next(SpoolReseqTables *tables,
 								  SpoolNumber *number);
-extern void spool_deliveries_append(SpoolDelivery *const *deliveries, int n);
+extern int64 spool_part_sn(const SpoolPart *part);
+extern void spool_deliveries_append(int32 resequencer,
+									SpoolDelivery *const *deliveries, int n);
 
 #endif							/* SPOOL_RESEQ_STORE_H */

@@ -404,7 +404,6 @@ remove_upto(Step *step, int64 key, int32 target, int64 upto)
 {
 	SpoolPart  *part = &step->tables.deliveries[SPOOL_OLD_SEGMENT];
 	ScanKeyData keys[4];
-	bool		null;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(key));
@@ -418,7 +417,7 @@ remove_upto(Step *step, int64 key, int32 target, int64 upto)
 		return;
 	while (spool_part_next(part, ForwardScanDirection))
 	{
-		int64		sn = DatumGetInt64(slot_getattr(part->slot, 3, &null));
+		int64		sn = spool_part_sn(part);
 
 		CHECK_FOR_INTERRUPTS();
 		if (step_full(step) && sn >= entered_at(step, key, target))

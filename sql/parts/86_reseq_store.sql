@@ -64,6 +64,7 @@ COMMENT ON COLUMN spool.reseq_lane.due IS 'no delivery ends by itself before';
 CREATE TABLE spool.reseq_delivery (
     key           pg_catalog.int8 NOT NULL,
     target        pg_catalog.int4 NOT NULL,
+    resequencer   pg_catalog.int4 NOT NULL,
     sn            pg_catalog.int8 NOT NULL,
     version       pg_catalog.int8 NOT NULL,
     segment       pg_catalog.int2 NOT NULL,

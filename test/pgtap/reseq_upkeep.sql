@@ -30,8 +30,8 @@ INSERT INTO spool.reseq_lane (key, target, version, high, newest, applied, busy,
 SELECT pg_temp.make($1, $2), $3, $4, 9, -1, $5, -1, false, false, coalesce($8::int2, pg_temp.current()), 0, $6, 0, 10 + $6, 1, 2, 3, 4, 5, 6, 7, 8, 'infinity', now() - $7
 $$;
 CREATE PROCEDURE pg_temp.delivery(resequencer text, name text, target int, sn bigint, version bigint, state "char", part int[] DEFAULT NULL) LANGUAGE sql AS $$
-INSERT INTO spool.reseq_delivery (key, target, sn, version, segment, state, parts, registered_at, since, part, digest, reason)
-SELECT pg_temp.make($1, $2), $3, $4, $5, pg_temp.current(), $6, 0, now() - interval '1 hour', now(), $7, '\x01', 'a reason'
+INSERT INTO spool.reseq_delivery (key, target, resequencer, sn, version, segment, state, parts, registered_at, since, part, digest, reason)
+SELECT pg_temp.make($1, $2), $3, (SELECT id FROM spool.resequencer WHERE name = $1), $4, $5, pg_temp.current(), $6, 0, now() - interval '1 hour', now(), $7, '\x01', 'a reason'
 $$;
 -- What the old segment has, and what the others have that is needed
 CREATE FUNCTION pg_temp.lanes(resequencer text, old bool DEFAULT true) RETURNS text LANGUAGE sql AS $$
@@ -104,9 +104,9 @@ SELECT is((SELECT count(*) FROM spool.lane_0 l WHERE NOT EXISTS (SELECT FROM spo
 
 -- More of one lane, and of one number, than a step deals with
 CALL pg_temp.maintain(3);
-INSERT INTO spool.reseq_delivery (key, target, sn, version, segment, state, parts, registered_at, since, part)
-SELECT pg_temp.make('upkeep', 'many'), 1, n, 1, pg_temp.current(), 'r', 0, now(), now(), NULL FROM generate_series(1, 12000) n
-UNION ALL SELECT pg_temp.make('upkeep', 'many'), 2, 5, 1, pg_temp.current(), 'r', 0, now(), now(), ARRAY[n] FROM generate_series(1, 6000) n;
+INSERT INTO spool.reseq_delivery (key, target, resequencer, sn, version, segment, state, parts, registered_at, since, part)
+SELECT pg_temp.make('upkeep', 'many'), 1, (SELECT id FROM spool.resequencer WHERE name = 'upkeep'), n, 1, pg_temp.current(), 'r', 0, now(), now(), NULL FROM generate_series(1, 12000) n
+UNION ALL SELECT pg_temp.make('upkeep', 'many'), 2, (SELECT id FROM spool.resequencer WHERE name = 'upkeep'), 5, 1, pg_temp.current(), 'r', 0, now(), now(), ARRAY[n] FROM generate_series(1, 6000) n;
 CALL pg_temp.maintain(1);
 SELECT is((SELECT array_agg(DISTINCT segment) || count(*)::int2 FROM spool.reseq_delivery WHERE key = pg_temp.key('upkeep', 'many')), '{0,18000}'::int2[], 'upkeep: all of many deliveries are moved');
 CALL pg_temp.lane('upkeep', 'many', 1, 2, 11990, 10);

@@ -161,7 +161,7 @@ SELECT id AS kept FROM spool.resequencer WHERE name = 'all' \gset
 INSERT INTO spool.reseq_key (id, resequencer, key, epoch) VALUES (101, :id, 'k', 0), (102, :id, 'l', 0), (103, :kept, 'k', 0);
 INSERT INTO spool.reseq_lane SELECT k, 1, v, 1, 1, -1, -1, false, false, s, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 'infinity', now()
   FROM (VALUES (101, 1, 0), (101, 2, 1), (102, 1, 2), (103, 1, 0)) v(k, v, s);
-INSERT INTO spool.reseq_delivery SELECT k, 1, 1, 1, s, 'r', 0, now(), now() FROM (VALUES (101, 0), (102, 2), (103, 0)) v(k, s);
+INSERT INTO spool.reseq_delivery SELECT k, 1, r, 1, 1, s, 'r', 0, now(), now() FROM (VALUES (101, :id, 0), (102, :id, 2), (103, :kept, 0)) v(k, r, s);
 INSERT INTO spool.reseq_promotable SELECT r, k, 1, now() FROM (VALUES (:id, 101), (:kept, 103)) v(r, k);
 INSERT INTO spool.reseq_dead SELECT r, 'k', 1, 'default', NULL, 'failed', NULL, now() FROM unnest(ARRAY[:id, :kept]) r;
 INSERT INTO spool.reseq_tally SELECT r, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0 FROM unnest(ARRAY[:id, :kept]) r;
