@@ -43,7 +43,10 @@ PG_FUNCTION_INFO_V1(spool_maintain);
 
 static void purge_history(void);
 
-/* Remove attempts and actions whose time is over, but those that others do. */
+/*
+ * Remove attempts and actions whose time is over, but those that others have
+ * locked.
+ */
 static void
 purge_history(void)
 {

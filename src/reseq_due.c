@@ -15,6 +15,10 @@
  * while one holds the lock whose start is not known, as a prepared one.  The
  * present time is read first, then these transactions, then the deliveries.
  *
+ * Who notes how far it looked may stay open for long, so others do not wait:
+ * who does not get the lock of (reseq_expired, resequencer) notes nothing, and
+ * looks again.
+ *
  * A delay that is made shorter needs nothing here: more is due at once.
  *-------------------------------------------------------------------------
  */
@@ -46,6 +50,11 @@
 	" UNION ALL SELECT id, 0, 0, resumed_at FROM spool.reseq_key" \
 	" WHERE resequencer = $1 AND resumed_at > $2 AND resumed_at <= $3" \
 	" ORDER BY since FETCH FIRST $6 ROWS "
+/* A time that is noted; if the clock was set back behind it, none is. */
+#define PAST(column) \
+	"CASE WHEN " column " <= clock_timestamp() THEN " column \
+	" ELSE '-infinity' END"
+
 #define DELIVERIES_ARGS \
 	PLAN_ARGS(INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, CHAROID, CHAROID, \
 			  INT4OID)
@@ -107,18 +116,13 @@ oldest_writer(void)
 	return null ? DT_NOEND : since;
 }
 
-/*
- * Read up to when all was looked at, by each delay.  If the clock was set back
- * behind that, what is written now would be missed: nothing was.
- */
+/* Read up to when all was looked at, by each delay. */
 static void
 read_upto(int32 resequencer, TimestampTz *upto)
 {
 	static SpoolPlan plan = {
-		"SELECT CASE WHEN upto <= t THEN upto ELSE '-infinity' END,"
-		" CASE WHEN tree_upto <= t THEN tree_upto ELSE '-infinity' END"
-		" FROM spool.reseq_expired, clock_timestamp() AS t"
-		" WHERE resequencer = $1",
+		"SELECT " PAST("upto") ", " PAST("tree_upto")
+		" FROM spool.reseq_expired WHERE resequencer = $1",
 		SPI_OK_SELECT, PLAN_ARGS(INT4OID)
 	};
 	SpoolSpi	spi;
@@ -299,20 +303,15 @@ spool_reseq_due_keys(const SpoolResequencer *resequencer, int max,
 	due->n = n;
 }
 
-/*
- * The keys that were found were dealt with.  Who notes it may stay open for
- * long: others do not wait, and look again.
- */
+/* The keys that were found were dealt with. */
 void
 spool_reseq_due_done(int32 resequencer, const SpoolReseqDue *due)
 {
 	static SpoolPlan plan = {
 		"INSERT INTO spool.reseq_expired AS e (resequencer, upto, tree_upto)"
 		" VALUES ($1, $2, $3) ON CONFLICT (resequencer) DO UPDATE"
-		" SET upto = greatest(CASE WHEN e.upto <= clock_timestamp()"
-		"   THEN e.upto END, excluded.upto),"
-		"  tree_upto = greatest(CASE WHEN e.tree_upto <= clock_timestamp()"
-		"   THEN e.tree_upto END, excluded.tree_upto)",
+		" SET upto = greatest(" PAST("e.upto") ", excluded.upto),"
+		"  tree_upto = greatest(" PAST("e.tree_upto") ", excluded.tree_upto)",
 		SPI_OK_INSERT, PLAN_ARGS(INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID)
 	};
 	Datum		values[3];

@@ -44,7 +44,6 @@ enum
 static bool next_row(SpoolReseqKeys *keys);
 static bool look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot);
 static void read_slot(SpoolReseqKeys *keys, SpoolReseqKey *key);
-static void check_snapshot(SpoolReseqKeys *keys);
 
 /* Open the table with a lock to look at keys, or to lock them. */
 void
@@ -82,19 +81,33 @@ next_row(SpoolReseqKeys *keys)
 	return found;
 }
 
+/*
+ * Walk over all keys in the order of their bytes, or with a name to that one.
+ * The row that the walk is at is in the slot.
+ */
+void
+spool_reseq_walk(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
+{
+	StrategyNumber strategy = BTGreaterStrategyNumber;
+	ScanKeyData scankeys[2];
+
+	if (name != NULL)
+		strategy = BTEqualStrategyNumber;
+	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(keys->resequencer));
+	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY, strategy,
+						   InvalidOid, C_COLLATION_OID,
+						   name ? F_TEXTEQ : F_TEXT_GT,
+						   PointerGetDatum(name ? name : cstring_to_text("")));
+	keys->desc->xs_snapshot = snapshot;
+	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
+}
+
 /* Find the row of a key into the slot. */
 static bool
 look_up(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
 {
-	ScanKeyData scankeys[2];
-
-	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
-				F_INT4EQ, Int32GetDatum(keys->resequencer));
-	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY,
-						   BTEqualStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(name));
-	keys->desc->xs_snapshot = snapshot;
-	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
+	spool_reseq_walk(keys, name, snapshot);
 	return next_row(keys);
 }
 
@@ -136,25 +149,6 @@ spool_reseq_key_find(SpoolReseqKeys *keys, text *name, Snapshot snapshot,
 	return found;
 }
 
-/* Walk over all keys in the order of their bytes, or to the one of a name. */
-void
-spool_reseq_walk(SpoolReseqKeys *keys, text *name, Snapshot snapshot)
-{
-	StrategyNumber strategy = BTGreaterStrategyNumber;
-	ScanKeyData scankeys[2];
-
-	if (name != NULL)
-		strategy = BTEqualStrategyNumber;
-	ScanKeyInit(&scankeys[0], NAME_INDEX_RESEQUENCER, BTEqualStrategyNumber,
-				F_INT4EQ, Int32GetDatum(keys->resequencer));
-	ScanKeyEntryInitialize(&scankeys[1], 0, NAME_INDEX_KEY, strategy,
-						   InvalidOid, C_COLLATION_OID,
-						   name ? F_TEXTEQ : F_TEXT_GT,
-						   PointerGetDatum(name ? name : cstring_to_text("")));
-	keys->desc->xs_snapshot = snapshot;
-	index_rescan(keys->desc, scankeys, NAME_INDEX_KEY, NULL, 0);
-}
-
 /* The next key; its row is in the slot, the rest in the current context. */
 bool
 spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
@@ -164,27 +158,6 @@ spool_reseq_walk_next(SpoolReseqKeys *keys, SpoolReseqKey *key)
 	if (found)
 		read_slot(keys, key);
 	return found;
-}
-
-/*
- * For who decides: 40001 if the transaction's own snapshot does not see the
- * key's row.  The states of its lanes do not tell: a reset leaves none.
- */
-static void
-check_snapshot(SpoolReseqKeys *keys)
-{
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(keys->slot, false,
-											   &should_free);
-	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	if (should_free)
-		heap_freetuple(tuple);
-	if (spool_snapshot_misses(writer))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent use of the key"),
-				 errhint("Retry the transaction.")));
 }
 
 /* Lock a key; false if there is none, or others have it and wait is to skip. */
@@ -211,7 +184,9 @@ spool_reseq_key_lock(SpoolReseqKeys *keys, text *name, LockWaitPolicy wait,
 		UnregisterSnapshot(snapshot);
 		if (found && result == TM_Ok)
 		{
-			check_snapshot(keys);
+			/* the states of lanes do not tell all: a reset leaves none */
+			if (spool_snapshot_misses(spool_slot_writer(keys->slot)))
+				spool_reseq_not_serializable();
 			read_slot(keys, key);
 		}
 		ExecClearTuple(keys->slot);

@@ -42,6 +42,7 @@ typedef struct Tree
 
 static Tree trees[TREES];
 
+static void let_go(Tree *tree);
 static void forget(void);
 static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
@@ -52,18 +53,27 @@ static void read_newer(SpoolReseqCall *call, const SpoolLane *lane,
 					   int64 version, SpoolSteps *steps);
 static void copy(SpoolSteps *to, const SpoolSteps *from);
 
-/* Know nothing, but let calls end that point into a tree. */
+/* No call points into a tree any more. */
+static void
+let_go(Tree *tree)
+{
+	tree->user = NULL;
+	if (tree->version == 0 && tree->context != NULL)
+	{
+		MemoryContextDelete(tree->context);
+		tree->context = NULL;
+	}
+}
+
+/* Know nothing; trees that calls point into are freed when these end. */
 static void
 forget(void)
 {
 	for (int i = 0; i < TREES; i++)
 	{
 		trees[i].version = 0;
-		if (trees[i].user == NULL && trees[i].context != NULL)
-		{
-			MemoryContextDelete(trees[i].context);
-			trees[i].context = NULL;
-		}
+		if (trees[i].user == NULL)
+			let_go(&trees[i]);
 	}
 }
 
@@ -74,7 +84,7 @@ at_transaction_end(XactEvent event, void *arg)
 		event != XACT_EVENT_PREPARE)
 		return;
 	for (int i = 0; i < TREES; i++)
-		trees[i].user = NULL;
+		let_go(&trees[i]);
 	if (event != XACT_EVENT_COMMIT)
 		forget();
 }
@@ -187,5 +197,5 @@ spool_steps_leave(const SpoolReseqCall *call)
 {
 	for (int i = 0; i < TREES; i++)
 		if (trees[i].user == call)
-			trees[i].user = NULL;
+			let_go(&trees[i]);
 }

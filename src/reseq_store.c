@@ -114,7 +114,7 @@ read_lane(const SpoolPart *part, SpoolLane *lane)
 
 	slot_getallattrs(part->slot);
 	values = part->slot->tts_values - 1;
-	lane->writer = spool_part_writer(part);
+	lane->writer = spool_slot_writer(part->slot);
 	lane->key = DatumGetInt64(values[LANE_KEY]);
 	lane->target = DatumGetInt32(values[LANE_TARGET]);
 	lane->version = DatumGetInt64(values[LANE_VERSION]);
@@ -162,12 +162,10 @@ spool_lane_read(SpoolReseqTables *tables, int64 key, int32 target,
 	bool		hint = seen[place].key == key && seen[place].target == target;
 
 	spool_snapshot_renew(&tables->newest);
-	tables->part = !hint ? NULL :
-		spool_parts_newest(tables->lanes, &tables->newest, key, target,
-						   seen[place].version, LANE_VERSION);
-	if (tables->part == NULL)
-		tables->part = spool_parts_newest(tables->lanes, &tables->newest, key,
-										  target, PG_INT64_MIN, LANE_VERSION);
+	tables->part = spool_parts_newest(tables->lanes, &tables->newest, key,
+									  target,
+									  hint ? seen[place].version : PG_INT64_MIN,
+									  LANE_VERSION);
 	if (tables->part == NULL)
 		return false;
 	read_lane(tables->part, lane);
@@ -175,6 +173,16 @@ spool_lane_read(SpoolReseqTables *tables, int64 key, int32 target,
 	seen[place].target = target;
 	seen[place].version = lane->version;
 	return true;
+}
+
+/* 40001: the transaction's own snapshot does not see what holds for a key. */
+void
+spool_reseq_not_serializable(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent use of the key"),
+			 errhint("Retry the transaction.")));
 }
 
 /*
@@ -205,10 +213,7 @@ spool_lane_check_snapshot(const SpoolLane *lane)
 	}
 	PG_END_TRY();
 	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent use of the key"),
-				 errhint("Retry the transaction.")));
+		spool_reseq_not_serializable();
 }
 
 /* Fill the columns of a row but segment; both arrays count from 1. */

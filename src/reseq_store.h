@@ -10,6 +10,7 @@
 #include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "reseq_rules.h"
 #include "segment.h"
 #include "snapshot.h"
@@ -95,6 +96,7 @@ extern void spool_reseq_close(SpoolReseqTables *tables);
 extern bool spool_lane_read(SpoolReseqTables *tables, int64 key, int32 target,
 							SpoolLane *lane);
 extern void spool_lane_init(SpoolLane *lane, int64 key, int32 target);
+extern compat_noreturn void spool_reseq_not_serializable(void);
 extern void spool_lane_check_snapshot(const SpoolLane *lane);
 extern void spool_lanes_append(SpoolLane *const *lanes, int n);
 extern void spool_deliveries_seek(SpoolReseqTables *tables, int64 key,

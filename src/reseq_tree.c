@@ -51,7 +51,7 @@ complete_at(const SpoolSteps *steps, int *place)
 			return false;
 	}
 	while (is_below(steps, *place, node))
-		(*place)++;				/* passed undeclared */
+		(*place)++;				/* not declared: it passed while disabled */
 	return true;
 }
 

@@ -277,23 +277,11 @@ spool_part_next(SpoolPart *part, ScanDirection direction)
 	return found;
 }
 
-/* Who inserted the row that a scan is at; frozen if long ago. */
-TransactionId
-spool_part_writer(const SpoolPart *part)
-{
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(part->slot, false, &should_free);
-	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	if (should_free)
-		heap_freetuple(tuple);
-	return writer;
-}
-
 /*
- * Look for the newest of appended states, not below a version, in all
- * segments, by an index of (int8, int4, version); it is then in the slot of
- * what is returned.  column: the version's in the table.
+ * Look for the newest of appended states in all segments, by an index of
+ * (int8, int4, version); it is then in the slot of what is returned.  version:
+ * one from which on it is looked for first, PG_INT64_MIN if none is known.
+ * column: the version's in the table.
  */
 SpoolPart *
 spool_parts_newest(SpoolPart *parts, const SpoolSnapshot *newest, int64 id,
@@ -323,6 +311,9 @@ spool_parts_newest(SpoolPart *parts, const SpoolSnapshot *newest, int64 id,
 		best = here;
 		found = &parts[i];
 	}
+	if (found == NULL && version != PG_INT64_MIN)
+		return spool_parts_newest(parts, newest, id, part, PG_INT64_MIN,
+								  column);
 	return found;
 }
 

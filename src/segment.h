@@ -53,7 +53,6 @@ extern void spool_part_open(SpoolPart *part);
 extern bool spool_part_seek(SpoolPart *part, const SpoolSnapshot *newest,
 							ScanKey keys, int nkeys);
 extern bool spool_part_next(SpoolPart *part, ScanDirection direction);
-extern TransactionId spool_part_writer(const SpoolPart *part);
 extern SpoolPart *spool_parts_newest(SpoolPart *parts,
 									 const SpoolSnapshot *newest,
 									 int64 id, int32 part,

@@ -49,6 +49,19 @@ spool_snapshot_end(SpoolSnapshot *newest)
 	newest->snapshot = NULL;
 }
 
+/* Who inserted the row in a slot; frozen if long ago. */
+TransactionId
+spool_slot_writer(TupleTableSlot *slot)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	return writer;
+}
+
 /*
  * Whether the transaction keeps a snapshot, which does not see what another
  * one wrote.

@@ -6,6 +6,7 @@
 #ifndef SPOOL_SNAPSHOT_H
 #define SPOOL_SNAPSHOT_H
 
+#include "executor/tuptable.h"
 #include "utils/snapshot.h"
 
 typedef struct SpoolSnapshot
@@ -17,6 +18,7 @@ typedef struct SpoolSnapshot
 
 extern void spool_snapshot_renew(SpoolSnapshot *newest);
 extern void spool_snapshot_end(SpoolSnapshot *newest);
+extern TransactionId spool_slot_writer(TupleTableSlot *slot);
 extern bool spool_snapshot_misses(TransactionId writer);
 
 #endif							/* SPOOL_SNAPSHOT_H */

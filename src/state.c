@@ -88,7 +88,7 @@ read_slot(const SpoolPart *part, SpoolState *state)
 	slot_getallattrs(slot);
 	values = slot->tts_values - 1;
 	nulls = slot->tts_isnull - 1;
-	state->writer = spool_part_writer(part);
+	state->writer = spool_slot_writer(part->slot);
 	state->version = DatumGetInt64(values[STATE_VERSION]);
 	state->next = DatumGetInt64(values[STATE_NEXT]);
 	state->high = DatumGetInt64(values[STATE_HIGH]);
@@ -187,14 +187,11 @@ spool_states_newest(SpoolStates *states, int64 stream, SpoolState *state)
 	if (states->serial != states->newest->serial || states->stream != stream)
 	{
 		states->serial = 0;
-		states->part = !hint ? NULL :
+		states->part =
 			spool_parts_newest(states->segments, states->newest, stream,
-							   SPOOL_CONSUMER, seen[place].version,
+							   SPOOL_CONSUMER,
+							   hint ? seen[place].version : PG_INT64_MIN,
 							   STATE_VERSION);
-		if (states->part == NULL)
-			states->part = spool_parts_newest(states->segments, states->newest,
-											  stream, SPOOL_CONSUMER,
-											  PG_INT64_MIN, STATE_VERSION);
 		if (states->part == NULL)
 			return false;
 		states->serial = states->newest->serial;

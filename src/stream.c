@@ -31,6 +31,7 @@
 #include "birth.h"
 #include "queue.h"
 #include "shmem.h"
+#include "snapshot.h"
 #include "spiutil.h"
 #include "spool.h"
 #include "state.h"
@@ -147,13 +148,7 @@ spool_stream_walk_end(SpoolStreamWalk *walk)
 bool
 spool_slot_is_mine(TupleTableSlot *slot)
 {
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	TransactionId writer = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	if (should_free)
-		heap_freetuple(tuple);
-	return TransactionIdIsCurrentTransactionId(writer);
+	return TransactionIdIsCurrentTransactionId(spool_slot_writer(slot));
 }
 
 /* Find a stream by name; false if there is none. */
